@@ -1,0 +1,492 @@
+//! Who waits for the log, and whether it takes anything at all.
+//!
+//! Sessions push into shards and ask three questions here: is there room, is my record on disk, does the log work.
+//! The usual answers cost one or two loads. Wakers are kept only for those that wait; a waiter is registered once, however
+//! often it polls.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::thread::Thread;
+use std::time::Duration;
+
+use super::body::{LENGTH_BYTES, wide};
+use crate::telemetry::wall_clock;
+
+/// How many buffers share the workers; a session keeps to one of them.
+pub(super) const SHARDS: u32 = 8;
+
+/// The last write or sync failed.
+pub(super) const TROUBLE_WRITE: u8 = 1;
+/// Records wait, and nothing was written for longer than `audit.stall_timeout_ms`.
+pub(super) const TROUBLE_STALL: u8 = 2;
+/// There is no next segment, and this one has only the reserve left.
+pub(super) const TROUBLE_ROOM: u8 = 4;
+
+/// Takes a lock; a panic of another holder does not matter, because nothing is left half done under these locks.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Why the log did not take or did not keep a record. Tell the client 58030.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unavailable {
+    /// A write failed: the disk is full, read-only or broken.
+    Failing,
+    /// A write hangs.
+    Stalled,
+    /// The buffer is full beyond its limit.
+    Full,
+    /// The log was closed.
+    Closed,
+}
+
+impl Unavailable {
+    /// What the client is told: `io_error`.
+    pub const SQLSTATE: &'static str = "58030";
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Failing => "audit log cannot be written",
+            Self::Stalled => "audit log is not written in time",
+            Self::Full => "audit log has too many records waiting",
+            Self::Closed => "audit log is closed",
+        })
+    }
+}
+
+impl std::error::Error for Unavailable {}
+
+/// A record's place in the order of its shard: ask with it whether the record is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket {
+    pub(super) shard: u32,
+    /// Records pushed to the shard so far, this one included; 0: nothing to wait for.
+    pub(super) position: u64,
+}
+
+impl Ticket {
+    /// Of a log that is off: durable at once.
+    pub(super) const NOTHING: Self = Self { shard: 0, position: 0 };
+}
+
+/// Whether the log works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Turned off in the configuration.
+    Disabled,
+    /// Records reach the disk.
+    Ok,
+    /// Records do not reach the disk; statements are refused with 58030.
+    Failing {
+        /// Since when, ns since 1970.
+        since_ns: u64,
+        /// Why, for the operator.
+        reason: String,
+    },
+    /// Closed in order.
+    Closed,
+}
+
+/// The log's state of health, for `/health`, metrics and `status`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Whether the log works.
+    pub state: State,
+    /// Bytes accepted that are not on disk yet.
+    pub waiting_bytes: u64,
+    /// Records on disk since the start.
+    pub records: u64,
+    /// Wall clock of the last successful sync, ns since 1970; 0: none yet.
+    pub durable_ns: u64,
+    /// Number of the segment that is written.
+    pub segment: u64,
+    /// Where in it, in bytes.
+    pub offset_bytes: u64,
+    /// Calls answered with [`Unavailable`] since the start.
+    pub refused: u64,
+}
+
+/// A task that may wait: one waker, registered at most once per list.
+#[derive(Debug, Default)]
+pub(super) struct Waiter {
+    waker: Mutex<Option<Waker>>,
+    queued: AtomicBool,
+}
+
+impl Waiter {
+    fn wake(&self) {
+        self.queued.store(false, Ordering::Release);
+        let waker = lock(&self.waker).take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Keeps the task's waker; `true` when the waiter is not in its list yet.
+    fn keep(&self, cx: &Context<'_>) -> bool {
+        {
+            let mut kept = lock(&self.waker);
+            if !kept.as_ref().is_some_and(|kept| kept.will_wake(cx.waker())) {
+                *kept = Some(cx.waker().clone());
+            }
+        }
+        !self.queued.swap(true, Ordering::AcqRel)
+    }
+}
+
+/// What sessions have pushed and the writer has not taken.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    /// `u32` length and body, again and again.
+    pub(super) bytes: Vec<u8>,
+    /// Records pushed since the start.
+    pub(super) position: u64,
+    pub(super) closed: bool,
+}
+
+/// One of the buffers.
+#[derive(Debug, Default)]
+pub(super) struct Shard {
+    pub(super) pending: Mutex<Pending>,
+    /// Records of this shard on disk.
+    durable: AtomicU64,
+    waiters: Mutex<Vec<(u64, Arc<Waiter>)>>,
+}
+
+/// What the health is made of besides counters.
+#[derive(Debug, Default)]
+pub(super) struct Status {
+    pub(super) since_ns: u64,
+    pub(super) reason: String,
+    pub(super) attempts: u64,
+    refused_before: u64,
+    pub(super) segment: u64,
+    pub(super) offset_bytes: u64,
+    pub(super) closed: bool,
+}
+
+/// A time of trouble that is over.
+#[derive(Debug)]
+pub(super) struct Gap {
+    pub(super) since_ns: u64,
+    pub(super) attempts: u64,
+    pub(super) refused: u64,
+    pub(super) reason: String,
+}
+
+/// Everything that sessions, writer and watchdog share.
+#[derive(Debug)]
+pub(super) struct Gate {
+    pub(super) shards: Vec<Arc<Shard>>,
+    limit_bytes: usize,
+    waiting_bytes: AtomicUsize,
+    trouble: AtomicU8,
+    /// The writer sleeps until it is woken, not only until its next interval.
+    asleep: AtomicBool,
+    /// There was trouble that no record tells of yet.
+    gap_open: AtomicBool,
+    urgent: AtomicBool,
+    pub(super) closing: AtomicBool,
+    room_waiters: Mutex<Vec<Arc<Waiter>>>,
+    pub(super) status: Mutex<Status>,
+    pub(super) records: AtomicU64,
+    pub(super) durable_ns: AtomicU64,
+    pub(super) refused: AtomicU64,
+    pub(super) writer: OnceLock<Thread>,
+    finished: (Mutex<bool>, Condvar),
+}
+
+/// Wall clock, ns since 1970.
+pub(super) fn now_ns() -> u64 {
+    u64::try_from(wall_clock().as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Gate {
+    pub(super) fn new(limit_bytes: usize) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Arc::default()).collect(),
+            limit_bytes: limit_bytes.max(1 << 16),
+            waiting_bytes: AtomicUsize::new(0),
+            trouble: AtomicU8::new(0),
+            asleep: AtomicBool::new(false),
+            gap_open: AtomicBool::new(false),
+            urgent: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            room_waiters: Mutex::default(),
+            status: Mutex::default(),
+            records: AtomicU64::new(0),
+            durable_ns: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            writer: OnceLock::new(),
+            finished: (Mutex::new(false), Condvar::new()),
+        }
+    }
+
+    /// Encodes one record into a shard's buffer.
+    pub(super) fn push(
+        &self,
+        number: u32,
+        shard: &Shard,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<Ticket, Unavailable> {
+        if self.waiting_bytes.load(Ordering::Relaxed) >= self.limit_bytes.saturating_mul(2) {
+            return Err(self.refuse(Unavailable::Full));
+        }
+        let (position, before, added) = {
+            let mut pending = lock(&shard.pending);
+            if pending.closed {
+                return Err(self.refuse(Unavailable::Closed));
+            }
+            let start = pending.bytes.len();
+            pending.bytes.extend_from_slice(&[0; LENGTH_BYTES]);
+            encode(&mut pending.bytes);
+            let added = pending.bytes.len().saturating_sub(start);
+            let length = u32::try_from(added.saturating_sub(LENGTH_BYTES)).unwrap_or(u32::MAX);
+            if let Some(place) = pending.bytes.get_mut(start..).and_then(|rest| rest.first_chunk_mut()) {
+                *place = length.to_le_bytes();
+            }
+            pending.position = pending.position.saturating_add(1);
+            // Inside the lock: the writer must not subtract before this is added.
+            (pending.position, self.waiting_bytes.fetch_add(added, Ordering::SeqCst), added)
+        };
+        if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst) {
+            self.unpark();
+        }
+        let half = self.limit_bytes / 2;
+        if before < half && before.saturating_add(added) >= half {
+            self.hurry();
+        }
+        Ok(Ticket { shard: number, position })
+    }
+
+    /// Counts a refusal.
+    pub(super) fn refuse(&self, why: Unavailable) -> Unavailable {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        why
+    }
+
+    /// What keeps the log from taking new statements, if anything does.
+    pub(super) fn trouble(&self) -> Option<Unavailable> {
+        match self.trouble.load(Ordering::Acquire) {
+            0 => None,
+            bits if bits & TROUBLE_STALL != 0 => Some(Unavailable::Stalled),
+            _ => Some(Unavailable::Failing),
+        }
+    }
+
+    /// Room for one more statement: see [`super::SessionLog::poll_room`].
+    pub(super) fn poll_room(&self, waiter: &Arc<Waiter>, cx: &Context<'_>) -> Poll<Result<(), Unavailable>> {
+        if let Some(ready) = self.room() {
+            return Poll::Ready(ready);
+        }
+        if waiter.keep(cx) {
+            lock(&self.room_waiters).push(Arc::clone(waiter));
+        }
+        self.hurry();
+        // Room may have been made, and its waiters woken, just before this one was listed.
+        self.room().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    fn room(&self) -> Option<Result<(), Unavailable>> {
+        if let Some(why) = self.trouble() {
+            return Some(Err(self.refuse(why)));
+        }
+        (self.waiting_bytes.load(Ordering::Relaxed) < self.limit_bytes).then_some(Ok(()))
+    }
+
+    /// Whether a record is on disk: see [`super::SessionLog::poll_durable`].
+    pub(super) fn poll_durable(
+        &self,
+        ticket: Ticket,
+        waiter: &Arc<Waiter>,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), Unavailable>> {
+        let Some(shard) = usize::try_from(ticket.shard).ok().and_then(|number| self.shards.get(number))
+        else {
+            return Poll::Ready(Err(Unavailable::Closed));
+        };
+        if let Some(ready) = self.kept(shard, ticket) {
+            return Poll::Ready(ready);
+        }
+        if waiter.keep(cx) {
+            lock(&shard.waiters).push((ticket.position, Arc::clone(waiter)));
+        }
+        self.hurry();
+        self.kept(shard, ticket).map_or(Poll::Pending, Poll::Ready)
+    }
+
+    fn kept(&self, shard: &Shard, ticket: Ticket) -> Option<Result<(), Unavailable>> {
+        if shard.durable.load(Ordering::Acquire) >= ticket.position {
+            return Some(Ok(()));
+        }
+        if *lock(&self.finished.0) {
+            return Some(Err(self.refuse(Unavailable::Closed)));
+        }
+        // Without a next segment the reserve is still written: only a write that fails or hangs ends the wait.
+        let bits = self.trouble.load(Ordering::Acquire) & (TROUBLE_WRITE | TROUBLE_STALL);
+        self.trouble().filter(|_| bits != 0).map(|why| Err(self.refuse(why)))
+    }
+
+    /// Makes the writer write now.
+    pub(super) fn hurry(&self) {
+        if !self.urgent.swap(true, Ordering::SeqCst) {
+            self.asleep.store(false, Ordering::SeqCst);
+            self.unpark();
+        }
+    }
+
+    fn unpark(&self) {
+        if let Some(writer) = self.writer.get() {
+            writer.unpark();
+        }
+    }
+
+    /// The writer's sleep: until somebody is in a hurry, or for `interval` when something waits, or until something comes.
+    pub(super) fn sleep(&self, interval: Duration, must_tick: bool) {
+        if self.urgent.swap(false, Ordering::SeqCst) {
+            return;
+        }
+        if !must_tick && self.waiting_bytes.load(Ordering::SeqCst) == 0 {
+            self.asleep.store(true, Ordering::SeqCst);
+            while self.asleep.load(Ordering::SeqCst)
+                && self.waiting_bytes.load(Ordering::SeqCst) == 0
+                && !self.closing.load(Ordering::SeqCst)
+            {
+                std::thread::park();
+            }
+            self.asleep.store(false, Ordering::SeqCst);
+        }
+        if !self.urgent.swap(false, Ordering::SeqCst) && !self.closing.load(Ordering::SeqCst) {
+            std::thread::park_timeout(interval);
+            self.urgent.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// Says that a shard's records up to `position` are on disk, and wakes those that wait for them.
+    pub(super) fn publish(&self, shard: &Shard, position: u64) {
+        shard.durable.store(position, Ordering::Release);
+        let mut waiters = lock(&shard.waiters);
+        waiters.retain(|(wanted, waiter)| {
+            let waits = *wanted > position;
+            if !waits {
+                waiter.wake();
+            }
+            waits
+        });
+    }
+
+    /// Gives back the room of records that are on disk.
+    pub(super) fn release(&self, bytes: usize) {
+        self.waiting_bytes.fetch_sub(bytes, Ordering::SeqCst);
+        for waiter in lock(&self.room_waiters).drain(..) {
+            waiter.wake();
+        }
+    }
+
+    /// Bytes accepted that are not on disk.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes.load(Ordering::SeqCst)
+    }
+
+    /// Begins a kind of trouble: everyone who waits is told.
+    pub(super) fn begin_trouble(&self, bit: u8, reason: &str) {
+        {
+            let mut status = lock(&self.status);
+            if self.trouble.load(Ordering::Acquire) == 0 {
+                status.since_ns = now_ns();
+                status.attempts = 0;
+                status.refused_before = self.refused.load(Ordering::Relaxed);
+                self.gap_open.store(true, Ordering::Relaxed);
+                tracing::error!(reason, "audit log cannot be written; statements are refused");
+            }
+            if status.reason != reason {
+                reason.clone_into(&mut status.reason);
+            }
+            self.trouble.fetch_or(bit, Ordering::AcqRel);
+        }
+        self.wake_everyone();
+    }
+
+    /// Ends kinds of trouble.
+    pub(super) fn end_trouble(&self, bits: u8) {
+        let before = self.trouble.fetch_and(!bits, Ordering::AcqRel);
+        if before & bits != 0 && before & !bits == 0 {
+            tracing::warn!("audit log can be written again");
+        }
+    }
+
+    /// What the record of a gap says, once, when there was trouble and it is over.
+    pub(super) fn gap(&self) -> Option<Gap> {
+        if !self.gap_open.load(Ordering::Relaxed) || self.trouble().is_some() {
+            return None;
+        }
+        self.gap_open.store(false, Ordering::Relaxed);
+        let status = lock(&self.status);
+        let refused = self.refused.load(Ordering::Relaxed).saturating_sub(status.refused_before);
+        Some(Gap {
+            since_ns: status.since_ns,
+            attempts: status.attempts,
+            refused,
+            reason: status.reason.clone(),
+        })
+    }
+
+    fn wake_everyone(&self) {
+        for shard in &self.shards {
+            for (_, waiter) in lock(&shard.waiters).drain(..) {
+                waiter.wake();
+            }
+        }
+        for waiter in lock(&self.room_waiters).drain(..) {
+            waiter.wake();
+        }
+    }
+
+    /// The writer has ended; nothing more will reach the disk.
+    pub(super) fn finish(&self) {
+        lock(&self.status).closed = true;
+        *lock(&self.finished.0) = true;
+        self.finished.1.notify_all();
+        self.wake_everyone();
+    }
+
+    /// Asks the writer to end and waits for it, at most for `limit`.
+    pub(super) fn close(&self, limit: Duration) {
+        self.closing.store(true, Ordering::SeqCst);
+        self.asleep.store(false, Ordering::SeqCst);
+        self.urgent.store(true, Ordering::SeqCst);
+        self.unpark();
+        if !self.wait_finished(limit) {
+            tracing::error!("audit log did not close in time");
+        }
+    }
+
+    /// Waits until the writer has ended, at most for `limit`; `true` when it has.
+    pub(super) fn wait_finished(&self, limit: Duration) -> bool {
+        let finished = lock(&self.finished.0);
+        let waited = self.finished.1.wait_timeout_while(finished, limit, |finished| !*finished);
+        waited.map_or(true, |(finished, _)| *finished)
+    }
+
+    pub(super) fn health(&self) -> Health {
+        let status = lock(&self.status);
+        let state = match self.trouble() {
+            _ if status.closed => State::Closed,
+            None => State::Ok,
+            Some(_) => State::Failing { since_ns: status.since_ns, reason: status.reason.clone() },
+        };
+        Health {
+            state,
+            waiting_bytes: wide(self.waiting_bytes()),
+            records: self.records.load(Ordering::Relaxed),
+            durable_ns: self.durable_ns.load(Ordering::Relaxed),
+            segment: status.segment,
+            offset_bytes: status.offset_bytes,
+            refused: self.refused.load(Ordering::Relaxed),
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Makes one statement of its records: intent and outcome, text and its parts.
+//!
+//! An intent whose process or session ended without an outcome reads `unknown`. Memory holds the open intents and the
+//! places of text parts of sessions that are open, not the texts.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+
+use super::entry::{Bytes, Entry, StatementRead, WhoRead, decode};
+use super::reader::{Pieces, Place, Raw, Reader};
+use super::record::Outcome;
+
+/// One thing to show.
+#[derive(Debug)]
+pub struct Shown<'a> {
+    /// Where its (first) record lies.
+    pub place: Place,
+    /// The run of the process that wrote it.
+    pub boot: [u8; 16],
+    /// Name of the node.
+    pub node: &'a [u8],
+    /// What it is; never `Intent`, `Outcome` or `TextPart`.
+    pub entry: Entry<'a>,
+    /// The whole text of a statement; the reader joins its parts.
+    pub text: Text<'a>,
+}
+
+/// Where a statement's text lies.
+#[derive(Debug, Clone, Copy)]
+pub enum Text<'a> {
+    /// In its record.
+    Here(&'a [u8]),
+    /// In parts.
+    Parts(&'a [Place]),
+    /// In parts that lie before the place where reading began.
+    Before {
+        /// The run of the process.
+        boot: [u8; 16],
+        /// The session, and the sequence under which the parts lie.
+        of: (u64, u64),
+    },
+}
+
+impl<'a> Text<'a> {
+    /// The text; what cannot be read any more is missing from it.
+    #[must_use]
+    pub fn load(&self, pieces: &Pieces) -> Cow<'a, [u8]> {
+        match self {
+            Self::Here(text) => Cow::Borrowed(text),
+            Self::Parts(parts) => {
+                let read = parts.iter().filter_map(|place| pieces.piece(*place).ok());
+                Cow::Owned(read.flatten().collect())
+            }
+            Self::Before { boot, of } => {
+                let parts = pieces.find(*boot, *of);
+                Cow::Owned(parts.iter().filter_map(|place| pieces.piece(*place).ok()).flatten().collect())
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Session {
+    intents: BTreeMap<u64, (Place, Vec<u8>)>,
+    parts: HashMap<u64, Vec<Place>>,
+}
+
+/// Puts records together.
+#[derive(Debug, Default)]
+pub struct Joiner {
+    sessions: HashMap<u64, Session>,
+    boot: [u8; 16],
+    node: Vec<u8>,
+}
+
+impl Joiner {
+    /// For a reader that has read nothing yet.
+    #[must_use]
+    pub fn new(reader: &Reader) -> Self {
+        Self { node: reader.node().to_vec(), ..Self::default() }
+    }
+
+    /// Takes the next record and hands out what is complete.
+    ///
+    /// # Errors
+    /// [`BadBody`] when the record's body cannot be read, or what `show` answers.
+    pub fn take<E>(
+        &mut self,
+        raw: &Raw<'_>,
+        mut show: impl FnMut(&Shown<'_>) -> Result<(), E>,
+    ) -> Result<(), E>
+    where
+        E: From<BadBody>,
+    {
+        let entry = decode(raw.body).map_err(|_| BadBody(raw.place))?;
+        // A start first ends what is open, under the old one's name.
+        if !matches!(entry, Entry::LogStart(_)) {
+            self.boot = raw.boot;
+        }
+        match entry {
+            Entry::TextPart { session, sequence, .. } => {
+                let session = self.sessions.entry(session).or_default();
+                session.parts.entry(sequence).or_default().push(raw.place);
+                Ok(())
+            }
+            Entry::Intent(who, statement) => {
+                let session = self.sessions.entry(who.session).or_default();
+                session.intents.insert(statement.sequence, (raw.place, raw.body.to_vec()));
+                Ok(())
+            }
+            Entry::Outcome { session, statement } => self.outcome(raw, session, &statement, show),
+            Entry::Statement(who, statement) => {
+                let session = self.sessions.get(&who.session);
+                show(&self.shown(
+                    raw.place,
+                    Entry::Statement(who, statement),
+                    self.text_of(session, who.session, &statement),
+                ))
+            }
+            Entry::SessionClose { who, .. } => {
+                if let Some(session) = self.sessions.remove(&who.session) {
+                    self.unknown(&session, &mut show)?;
+                }
+                show(&self.shown(raw.place, entry, Text::Here(b"")))
+            }
+            Entry::LogStart(start) => {
+                self.finish(&mut show)?;
+                self.boot = start.boot;
+                start.node.kept.clone_into(&mut self.node);
+                show(&self.shown(raw.place, entry, Text::Here(b"")))
+            }
+            Entry::LogStop { .. } | Entry::LogGap(_) | Entry::SessionOpen { .. } | Entry::Event(_) => {
+                show(&self.shown(raw.place, entry, Text::Here(b"")))
+            }
+        }
+    }
+
+    /// Hands out the intents that never got an outcome.
+    ///
+    /// # Errors
+    /// What `show` answers.
+    pub fn finish<E>(&mut self, mut show: impl FnMut(&Shown<'_>) -> Result<(), E>) -> Result<(), E> {
+        let mut sessions: Vec<_> = std::mem::take(&mut self.sessions).into_iter().collect();
+        sessions.sort_unstable_by_key(|(number, _)| *number);
+        for (_, session) in &sessions {
+            self.unknown(session, &mut show)?;
+        }
+        Ok(())
+    }
+
+    fn unknown<E>(
+        &self,
+        session: &Session,
+        show: &mut impl FnMut(&Shown<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for (place, body) in session.intents.values() {
+            if let Ok(Entry::Intent(who, statement)) = decode(body) {
+                let statement = StatementRead { outcome: Outcome::Unknown, ..statement };
+                let text = self.text_of(Some(session), who.session, &statement);
+                show(&self.shown(*place, Entry::Statement(who, statement), text))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn outcome<E>(
+        &mut self,
+        raw: &Raw<'_>,
+        number: u64,
+        end: &StatementRead<'_>,
+        mut show: impl FnMut(&Shown<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let session = self.sessions.get_mut(&number);
+        let intent = session.and_then(|session| session.intents.remove(&end.sequence));
+        let session = self.sessions.get(&number);
+        if let Some((place, body)) = &intent
+            && let Ok(Entry::Intent(who, begin)) = decode(body)
+        {
+            let whole = StatementRead {
+                statement_name: begin.statement_name,
+                portal: begin.portal,
+                text: begin.text,
+                text_bytes: begin.text_bytes,
+                text_parts: begin.text_parts,
+                text_ref: begin.text_ref,
+                started_ns: begin.started_ns,
+                ..*end
+            };
+            return show(&self.shown(
+                *place,
+                Entry::Statement(who, whole),
+                self.text_of(session, number, &whole),
+            ));
+        }
+        let nobody = WhoRead { session: number, ..WhoRead::nobody() };
+        show(&self.shown(raw.place, Entry::Statement(nobody, *end), Text::Here(b"")))
+    }
+
+    fn text_of<'a>(
+        &self,
+        session: Option<&'a Session>,
+        number: u64,
+        statement: &StatementRead<'a>,
+    ) -> Text<'a> {
+        if statement.text_parts == 0 {
+            return Text::Here(statement.text.kept);
+        }
+        let sequence = statement.text_ref.unwrap_or(statement.sequence);
+        match session.and_then(|session| session.parts.get(&sequence)) {
+            Some(parts) if u32::try_from(parts.len()).is_ok_and(|parts| parts >= statement.text_parts) => {
+                Text::Parts(parts)
+            }
+            Some(_) | None => Text::Before { boot: self.boot, of: (number, sequence) },
+        }
+    }
+
+    fn shown<'a>(&'a self, place: Place, entry: Entry<'a>, text: Text<'a>) -> Shown<'a> {
+        Shown { place, boot: self.boot, node: &self.node, entry, text }
+    }
+}
+
+impl WhoRead<'_> {
+    /// Nothing is known.
+    const fn nobody() -> Self {
+        const NOTHING: Bytes<'_> = Bytes { kept: b"", bytes: 0 };
+        Self {
+            session: 0,
+            backend_pid: 0,
+            client_address: None,
+            customer: NOTHING,
+            login: NOTHING,
+            role: NOTHING,
+            database: NOTHING,
+            credential: NOTHING,
+            tls: NOTHING,
+            application_name: NOTHING,
+        }
+    }
+}
+
+/// A record whose body cannot be read, though its checksum fits.
+#[derive(Debug, Clone, Copy)]
+pub struct BadBody(pub Place);

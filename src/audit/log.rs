@@ -1,0 +1,426 @@
+//! The log as the rest of the program sees it: open it once, give each session its [`SessionLog`], close it at the end.
+
+use std::cell::Cell;
+use std::fmt;
+use std::future::poll_fn;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::body::{self, put_name, wide};
+use super::disk::{Directory, Disk, FolderError};
+use super::entry::{Bytes, LogStart};
+use super::gate::{Gate, Health, SHARDS, Shard, State, Ticket, Unavailable, Waiter, now_ns};
+use super::journal::{Header, SEGMENT_BYTES_MIN, segment_name};
+use super::record::{Event, Statement, TEXT_INLINE_BYTES_MAX, Who};
+use super::recovery::{Damage, Recovered, recover};
+use super::writer::{Pace, Writer, watch};
+use crate::config;
+
+/// Why the log cannot be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// A setting makes no sense.
+    Setting(&'static str),
+    /// Another process writes there.
+    Locked(PathBuf),
+    /// The folder belongs to somebody else, and others may write there.
+    Permissions(PathBuf),
+    /// Records that had been on disk cannot be read; nothing was changed.
+    Damaged {
+        /// The segment.
+        file: PathBuf,
+        /// Where in it, in bytes.
+        offset: u64,
+        /// Number of the first record that cannot be read.
+        record: u64,
+        /// What was found.
+        what: &'static str,
+    },
+    /// The operating system refused.
+    Io(PathBuf, std::io::Error),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Setting(rule) => write!(f, "audit: {rule}"),
+            Self::Locked(path) => {
+                write!(f, "audit log {} is being written by another process", path.display())
+            }
+            Self::Permissions(path) => {
+                write!(f, "audit log {} belongs to another user and others may write to it", path.display())
+            }
+            Self::Damaged { file, offset, record, what } => {
+                let file = file.display();
+                write!(
+                    f,
+                    "audit log is damaged: {file} at byte {offset}, record {record}: {what}; keep the folder \
+                     as evidence, name another audit.directory and start again"
+                )
+            }
+            Self::Io(path, error) => write!(f, "audit log {}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// The audit log of a process; clones are the same log.
+#[derive(Debug, Clone)]
+pub struct Log(Option<Arc<Open>>);
+
+#[derive(Debug)]
+struct Open {
+    gate: Arc<Gate>,
+    close_limit: Duration,
+    boot: [u8; 16],
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.gate.close(self.close_limit);
+    }
+}
+
+impl Log {
+    /// Opens the journal in `config.directory`, cuts a torn end, writes the record of the start and starts the writer.
+    ///
+    /// # Errors
+    /// [`OpenError`]: the folder cannot be used, another process uses it, or records in it are damaged.
+    pub fn open(config: &config::Audit, node: &str) -> Result<Self, OpenError> {
+        if !config.enabled {
+            return Ok(Self::disabled());
+        }
+        if config.segment_bytes < SEGMENT_BYTES_MIN {
+            return Err(OpenError::Setting("segment_bytes must be at least 1 MiB"));
+        }
+        if !(1..=1_000).contains(&config.flush_interval_ms) || config.stall_timeout_ms < 10 {
+            return Err(OpenError::Setting(
+                "flush_interval_ms must be 1 to 1000, stall_timeout_ms at least 10",
+            ));
+        }
+        let path = &config.directory;
+        let io = |error| OpenError::Io(path.clone(), error);
+        let disk = Directory::open(path, config.segment_bytes).map_err(|error| match error {
+            FolderError::Locked => OpenError::Locked(path.clone()),
+            FolderError::Open => OpenError::Permissions(path.clone()),
+            FolderError::Io(error) => io(error),
+        })?;
+        let mut boot = [0; 16];
+        aws_lc_rs::rand::fill(&mut boot).map_err(|_| io(std::io::Error::other("no random numbers")))?;
+        let (disk, recovered) =
+            recover(disk, (boot, node), config.segment_bytes).map_err(io)?.map_err(|damage| {
+                let Damage { segment, offset, record, what } = damage;
+                OpenError::Damaged { file: path.join(segment_name(segment)), offset, record, what }
+            })?;
+        Self::start(disk, &recovered, config, boot, node).map_err(io)
+    }
+
+    /// The journal goes on where it ended. Takes any disk, so that tests can bring one that fails.
+    pub(super) fn start<D: Disk + 'static>(
+        disk: D,
+        recovered: &Recovered,
+        config: &config::Audit,
+        boot: [u8; 16],
+        node: &str,
+    ) -> std::io::Result<Self> {
+        let gate = Arc::new(Gate::new(config.buffer_bytes));
+        let stall = Duration::from_millis(config.stall_timeout_ms);
+        let close_limit = stall.saturating_add(Duration::from_secs(1));
+        let reserve = wide(config.buffer_bytes).saturating_mul(2).min(config.segment_bytes / 4);
+        let interval = Duration::from_millis(config.flush_interval_ms);
+        let segment_bytes = config.segment_bytes;
+        let node_place = Header::node_place(node);
+        let pace = Pace {
+            interval,
+            close_limit: stall,
+            reserve_bytes: reserve,
+            segment_bytes,
+            boot,
+            node: node_place,
+        };
+        let mut writer = Writer::new(Arc::clone(&gate), disk, recovered.position, pace);
+        writer.write_first(&log_start(recovered, boot, node))?;
+        let thread = std::thread::Builder::new().name("audit-writer".into()).spawn(move || writer.run())?;
+        if gate.writer.set(thread.thread().clone()).is_err() {
+            return Err(std::io::Error::other("writer was started twice"));
+        }
+        let watched = Arc::clone(&gate);
+        std::thread::Builder::new().name("audit-watch".into()).spawn(move || watch(&watched, stall))?;
+        Ok(Self(Some(Arc::new(Open { gate, close_limit, boot }))))
+    }
+
+    /// A log that records nothing: for measurements and tests of other things.
+    #[must_use]
+    pub const fn disabled() -> Self {
+        Self(None)
+    }
+
+    /// Whether anything is recorded.
+    #[must_use]
+    pub const fn is_enabled(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Names this run of the process in every record; zeros when the log is off.
+    #[must_use]
+    pub fn boot(&self) -> [u8; 16] {
+        self.0.as_ref().map_or([0; 16], |open| open.boot)
+    }
+
+    /// The log of one session. Writes nothing yet; see [`SessionLog::opened`].
+    #[must_use]
+    pub fn session(&self, who: &Who<'_>) -> SessionLog {
+        let inner = self.0.as_ref().and_then(|open| {
+            let (number, shard) = shard_of_this_thread(&open.gate)?;
+            let mut constant = Vec::with_capacity(160);
+            body::put_who(&mut constant, &Who { application_name: b"", ..*who });
+            constant.truncate(constant.len().saturating_sub(body::LENGTH_BYTES));
+            let before_name = constant.len();
+            put_name(&mut constant, who.application_name);
+            Some(Inner {
+                gate: Arc::clone(&open.gate),
+                shard,
+                number,
+                session: who.session,
+                constant,
+                before_name,
+                is_open: false,
+                room: Arc::default(),
+                durable: Arc::default(),
+            })
+        });
+        SessionLog(inner)
+    }
+
+    /// Records something that is not a statement.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the log is closed or its buffer is full.
+    pub fn event(&self, event: &Event<'_>) -> Result<Ticket, Unavailable> {
+        let Some(open) = &self.0 else { return Ok(Ticket::NOTHING) };
+        let Some((number, shard)) = shard_of_this_thread(&open.gate) else { return Err(Unavailable::Closed) };
+        open.gate.push(number, &shard, |out| body::put_event(out, now_ns(), event))
+    }
+
+    /// Waits until a record is on disk.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when it cannot be written at the moment. It is kept and tried again all the same.
+    pub async fn durable(&self, ticket: Ticket) -> Result<(), Unavailable> {
+        let Some(open) = &self.0 else { return Ok(()) };
+        let waiter = Arc::default();
+        poll_fn(|cx| open.gate.poll_durable(ticket, &waiter, cx)).await
+    }
+
+    /// Whether the log works, and how much waits.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.0.as_ref().map_or_else(
+            || Health {
+                state: State::Disabled,
+                waiting_bytes: 0,
+                records: 0,
+                durable_ns: 0,
+                segment: 0,
+                offset_bytes: 0,
+                refused: 0,
+            },
+            |open| open.gate.health(),
+        )
+    }
+
+    /// Writes what is left and the record of the end, and takes nothing more. Blocks, at most `stall_timeout_ms` and 1 s.
+    pub fn close(&self) {
+        if let Some(open) = &self.0 {
+            open.gate.close(open.close_limit);
+        }
+    }
+}
+
+fn log_start(recovered: &Recovered, boot: [u8; 16], node: &str) -> Vec<u8> {
+    let text = |text: &'static str| Bytes { kept: text.as_bytes(), bytes: wide(text.len()) };
+    let start = LogStart {
+        time_ns: now_ns(),
+        boot,
+        node: Bytes { kept: node.as_bytes(), bytes: wide(node.len()) },
+        previous_end: text(recovered.previous_end),
+        bytes_cut: recovered.bytes_cut,
+        program: text(concat!("onevault ", env!("CARGO_PKG_VERSION"))),
+    };
+    let mut body = Vec::new();
+    body::put_log_start(&mut body, &start);
+    body
+}
+
+/// Each thread keeps to one buffer, so that workers do not wait for one another.
+fn shard_of_this_thread(gate: &Gate) -> Option<(u32, Arc<Shard>)> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    thread_local! {
+        static MINE: Cell<Option<u32>> = const { Cell::new(None) };
+    }
+    let number = MINE.get().unwrap_or_else(|| {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
+        MINE.set(Some(number));
+        number
+    });
+    let shard = gate.shards.get(usize::try_from(number).ok()?)?;
+    Some((number, Arc::clone(shard)))
+}
+
+/// The log of one session: who it is was encoded once, each record copies it.
+///
+/// Records of a session keep their order. Dropped without [`SessionLog::closed`], it records the end itself.
+#[derive(Debug)]
+pub struct SessionLog(Option<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    gate: Arc<Gate>,
+    shard: Arc<Shard>,
+    number: u32,
+    session: u64,
+    /// The encoded [`Who`]; `application_name` comes last.
+    constant: Vec<u8>,
+    before_name: usize,
+    is_open: bool,
+    room: Arc<Waiter>,
+    durable: Arc<Waiter>,
+}
+
+impl Inner {
+    fn push(&self, encode: impl FnOnce(&mut Vec<u8>)) -> Result<Ticket, Unavailable> {
+        self.gate.push(self.number, &self.shard, encode)
+    }
+
+    /// A text that is too long for one record goes ahead in parts.
+    fn spill<'a>(&self, statement: &Statement<'a>) -> Result<Statement<'a>, Unavailable> {
+        let mut parts = 0;
+        for bytes in statement.text.chunks(TEXT_INLINE_BYTES_MAX) {
+            self.push(|out| body::put_text_part(out, self.session, (statement.sequence, parts), bytes))?;
+            parts = parts.saturating_add(1);
+        }
+        let text_bytes = statement.text_bytes.max(wide(statement.text.len()));
+        Ok(Statement { text: b"", text_bytes, text_parts: parts, text_ref: None, ..*statement })
+    }
+
+    fn whole(&self, intent: bool, statement: &Statement<'_>) -> Result<Ticket, Unavailable> {
+        if statement.text.len() > TEXT_INLINE_BYTES_MAX {
+            let spilled = self.spill(statement)?;
+            return self.push(|out| body::put_statement(out, intent, &self.constant, &spilled));
+        }
+        self.push(|out| body::put_statement(out, intent, &self.constant, statement))
+    }
+}
+
+impl SessionLog {
+    /// `application_name` changed; later records carry the new one.
+    pub fn set_application_name(&mut self, name: &[u8]) {
+        if let Some(inner) = &mut self.0 {
+            inner.constant.truncate(inner.before_name);
+            put_name(&mut inner.constant, name);
+        }
+    }
+
+    /// Another server process serves the session; 0: none.
+    pub fn set_backend_pid(&mut self, pid: i32) {
+        let place = self.0.as_mut().and_then(|inner| inner.constant.get_mut(body::WHO_PID));
+        if let Some(place) = place.and_then(|place| place.first_chunk_mut()) {
+            *place = pid.to_le_bytes();
+        }
+    }
+
+    /// Records the beginning of the session.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: nobody may work unrecorded, so the session must be refused.
+    pub fn opened(&mut self) -> Result<Ticket, Unavailable> {
+        let Some(inner) = &mut self.0 else { return Ok(Ticket::NOTHING) };
+        if let Some(why) = inner.gate.trouble() {
+            return Err(inner.gate.refuse(why));
+        }
+        let ticket = inner.push(|out| body::put_session_open(out, now_ns(), &inner.constant))?;
+        inner.is_open = true;
+        Ok(ticket)
+    }
+
+    /// Records the end of the session.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the log is closed or its buffer is full.
+    pub fn closed(&mut self, reason: &str) -> Result<Ticket, Unavailable> {
+        let Some(inner) = &mut self.0 else { return Ok(Ticket::NOTHING) };
+        inner.is_open = false;
+        inner.push(|out| body::put_session_close(out, now_ns(), &inner.constant, reason))
+    }
+
+    /// Records an execution that has ended (`buffered`, `acknowledged`). Taken even while the log is failing, because it
+    /// has happened.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the log is closed or its buffer is full.
+    pub fn statement(&mut self, statement: &Statement<'_>) -> Result<Ticket, Unavailable> {
+        self.0.as_ref().map_or(Ok(Ticket::NOTHING), |inner| inner.whole(false, statement))
+    }
+
+    /// Records an execution before it begins (`write_ahead`); wait for the ticket before the bytes go on.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the log cannot be written: the statement must not run.
+    pub fn intent(&mut self, statement: &Statement<'_>) -> Result<Ticket, Unavailable> {
+        let Some(inner) = &self.0 else { return Ok(Ticket::NOTHING) };
+        if let Some(why) = inner.gate.trouble() {
+            return Err(inner.gate.refuse(why));
+        }
+        inner.whole(true, statement)
+    }
+
+    /// Records how the execution of an intent ended; text and names are taken from the intent with this sequence.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the log is closed or its buffer is full.
+    pub fn outcome(&mut self, statement: &Statement<'_>) -> Result<Ticket, Unavailable> {
+        let Some(inner) = &self.0 else { return Ok(Ticket::NOTHING) };
+        inner.push(|out| body::put_outcome(out, inner.session, statement))
+    }
+
+    /// Records a piece of a long text, ahead of the record that refers to it: at most [`TEXT_INLINE_BYTES_MAX`] bytes,
+    /// numbered from 0. Ask for room between pieces, for a text may be longer than the buffer.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the log is closed, its buffer is full, or the piece is too long.
+    pub fn text_part(&mut self, sequence: u64, part: u32, bytes: &[u8]) -> Result<Ticket, Unavailable> {
+        let Some(inner) = &self.0 else { return Ok(Ticket::NOTHING) };
+        if bytes.len() > TEXT_INLINE_BYTES_MAX {
+            return Err(inner.gate.refuse(Unavailable::Full));
+        }
+        inner.push(|out| body::put_text_part(out, inner.session, (sequence, part), bytes))
+    }
+
+    /// Ready when the record is on disk; [`Unavailable`] when it cannot be written at the moment. Only the task that
+    /// polled last is woken.
+    pub fn poll_durable(&mut self, ticket: Ticket, cx: &mut Context<'_>) -> Poll<Result<(), Unavailable>> {
+        let Some(inner) = &self.0 else { return Poll::Ready(Ok(())) };
+        inner.gate.poll_durable(ticket, &inner.durable, cx)
+    }
+
+    /// Ready when one more statement may begin: pending while the buffer is full, [`Unavailable`] (58030) while the log
+    /// cannot be written.
+    pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Unavailable>> {
+        let Some(inner) = &self.0 else { return Poll::Ready(Ok(())) };
+        inner.gate.poll_room(&inner.room, cx)
+    }
+}
+
+impl Drop for SessionLog {
+    fn drop(&mut self) {
+        if self.0.as_ref().is_some_and(|inner| inner.is_open)
+            && let Err(error) = self.closed("ended without a reason")
+        {
+            tracing::warn!(%error, "end of a session was not recorded");
+        }
+    }
+}

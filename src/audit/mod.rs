@@ -1,0 +1,35 @@
+//! The audit log: every statement, login and administrative act in a journal that cannot be changed unnoticed.
+//!
+//! [`Log`] is opened once; each session gets a [`SessionLog`]. Records are encoded into a buffer of the worker; one thread
+//! writes and syncs for all. What always holds: a record that was accepted is never dropped, and a log that cannot be
+//! written says so ([`Unavailable`], SQLSTATE 58030) before a statement begins. This room knows nothing of sockets,
+//! pools or SQL.
+//!
+//! ```text
+//! log.rs      Log, SessionLog: the way in          record.rs  what a record says
+//! gate.rs     who waits, whether there is room     body.rs    its bytes · entry.rs  reading them
+//! writer.rs   the thread; group commit; watchdog   journal.rs segments and frames · segment.rs  reading them
+//! disk.rs     folder, lock, prepared segments      recovery.rs  after an end of any kind
+//! ```
+
+mod body;
+mod disk;
+pub mod entry;
+mod escape;
+mod gate;
+pub mod join;
+mod journal;
+mod log;
+pub mod reader;
+mod record;
+mod recovery;
+pub mod render;
+mod segment;
+#[cfg(test)]
+mod tests;
+pub mod verify;
+mod writer;
+
+pub use gate::{Health, State, Ticket, Unavailable};
+pub use log::{Log, OpenError, SessionLog};
+pub use record::{Event, EventKind, Kind, NAME_BYTES_MAX, Outcome, Statement, TEXT_INLINE_BYTES_MAX, Who};

@@ -1,0 +1,341 @@
+//! Reads the whole journal in order, also while it is being written.
+//!
+//! Every record that is handed out has passed checksum, record number and chain hash, and every segment follows from the
+//! one before. Nothing is changed and no lock is taken.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+
+use super::body::wide;
+use super::disk::{open_file, open_folder, segments};
+use super::entry::{Entry, boot_of_start, decode, is_text_part};
+use super::journal::{BODY_BYTES_MAX, FRAME_BYTES, segment_name};
+use super::segment::{Segment, Step, Tail};
+
+/// What cannot be read at the end is read again, because a write may be under way.
+const LOOKS: u32 = 10;
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Why the journal cannot be read.
+#[derive(Debug)]
+pub enum ReadError {
+    /// The operating system refused.
+    Io(PathBuf, io::Error),
+    /// There is no journal in the folder.
+    Empty(PathBuf),
+    /// The first thing that is not as it was written.
+    Damaged {
+        /// The segment.
+        file: PathBuf,
+        /// Where in it, in bytes.
+        offset: u64,
+        /// Number of the record that should be there.
+        record: u64,
+        /// What was found.
+        what: &'static str,
+    },
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Empty(path) => write!(f, "{}: no audit log there", path.display()),
+            Self::Damaged { file, offset, record, what } => {
+                write!(f, "{} at byte {offset}, record {record}: {what}", file.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for ReadError {}
+
+/// Where a record lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Number of the segment.
+    pub segment: u64,
+    /// Where its frame begins, in bytes.
+    pub offset: u64,
+    /// Number of the record, from 1 without gaps.
+    pub record: u64,
+}
+
+/// One record as it lies in the journal.
+#[derive(Debug, Clone, Copy)]
+pub struct Raw<'a> {
+    /// Where.
+    pub place: Place,
+    /// The run of the process that wrote it.
+    pub boot: [u8; 16],
+    /// To be read with [`super::entry::decode`].
+    pub body: &'a [u8],
+}
+
+/// What lies behind the last record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Nothing.
+    Clean,
+    /// More records; they came in the meantime.
+    More,
+    /// The beginning of a write that was not completed, in bytes. The next start cuts it.
+    Torn(u64),
+}
+
+/// Goes through the journal.
+#[derive(Debug)]
+pub struct Reader {
+    path: PathBuf,
+    folder: Arc<File>,
+    segment: Segment,
+    boot: [u8; 16],
+    looks_max: u32,
+    /// Why the last place could not be read.
+    bad: Option<&'static str>,
+    /// There are segments before the one it began with.
+    skipped: bool,
+}
+
+impl Reader {
+    /// Begins with the oldest segment.
+    ///
+    /// # Errors
+    /// [`ReadError`] when there is none or it cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, ReadError> {
+        Self::open_since(path, 0)
+    }
+
+    /// Begins with a segment before which nothing lies that began at `since_ns` or later, as the clock went.
+    ///
+    /// # Errors
+    /// [`ReadError`] when there is no segment or one cannot be opened.
+    pub fn open_since(path: &Path, since_ns: u64) -> Result<Self, ReadError> {
+        let io = |error| ReadError::Io(path.to_owned(), error);
+        let folder = open_folder(path).map_err(io)?;
+        let numbers = segments(path).map_err(io)?;
+        let first = numbers.first().copied().ok_or_else(|| ReadError::Empty(path.to_owned()))?;
+        let mut segment = open_segment(path, &folder, first)?;
+        for number in numbers.into_iter().skip(1).take_while(|_| since_ns > 0) {
+            let later = open_segment(path, &folder, number)?;
+            if later.header.created_ns >= since_ns {
+                break;
+            }
+            segment = later;
+        }
+        let skipped = segment.header.segment != first;
+        let boot = segment.header.boot;
+        Ok(Self {
+            path: path.to_owned(),
+            folder: Arc::new(folder),
+            segment,
+            boot,
+            looks_max: LOOKS,
+            bad: None,
+            skipped,
+        })
+    }
+
+    /// Nobody writes any more, so nothing is looked at twice.
+    #[cfg(test)]
+    pub(super) fn impatient(self) -> Self {
+        Self { looks_max: 0, ..self }
+    }
+
+    /// Number of the segment that is being read, and of its first record.
+    #[must_use]
+    pub const fn segment(&self) -> (u64, u64) {
+        (self.segment.header.segment, self.segment.header.first_record)
+    }
+
+    /// Reads the pieces of long texts, apart from the walk.
+    #[must_use]
+    pub fn pieces(&self) -> Pieces {
+        let skipped = self.skipped.then(|| (self.path.clone(), self.segment.header.segment));
+        Pieces { folder: Arc::clone(&self.folder), skipped }
+    }
+
+    /// Name of the node that made the segment that is being read, or its beginning.
+    #[must_use]
+    pub fn node(&self) -> &[u8] {
+        self.segment.header.node()
+    }
+
+    /// The next record; `None`: there is none yet, see [`Reader::end`].
+    ///
+    /// # Errors
+    /// [`ReadError`] at the first thing that is not as it was written.
+    pub fn next_record(&mut self) -> Result<Option<Raw<'_>>, ReadError> {
+        let mut looks = 0;
+        loop {
+            let offset = self.segment.at;
+            match self.segment.step().map_err(|error| ReadError::Io(self.path.clone(), error))? {
+                Step::Frame(head) => {
+                    if !head.is_plain() {
+                        return Err(self.damaged(
+                            offset,
+                            head.record,
+                            "a format that this version cannot read",
+                        ));
+                    }
+                    let place = Place { segment: self.segment.header.segment, offset, record: head.record };
+                    let body = self.segment.body();
+                    self.boot = boot_of_start(body).unwrap_or(self.boot);
+                    return Ok(Some(Raw { place, boot: self.boot, body }));
+                }
+                Step::End => {
+                    if !self.go_on()? {
+                        return Ok(None);
+                    }
+                }
+                Step::Bad(what) => {
+                    if self.following()?.is_some() {
+                        return Err(self.damaged(offset, self.segment.link.record, what));
+                    }
+                    if looks >= self.looks_max {
+                        self.bad = Some(what);
+                        return Ok(None);
+                    }
+                    looks = looks.saturating_add(1);
+                    std::thread::sleep(LOOK_AGAIN);
+                }
+            }
+        }
+    }
+
+    /// What lies behind the last record that was read. Looks at all the rest of the segment.
+    ///
+    /// # Errors
+    /// [`ReadError`] when records that had been on disk cannot be read.
+    pub fn end(&mut self) -> Result<End, ReadError> {
+        for _ in 0..self.looks_max {
+            match self.segment.tail().map_err(|error| ReadError::Io(self.path.clone(), error))? {
+                Tail::Clean => return Ok(End::Clean),
+                Tail::Torn(_) | Tail::Damaged => {}
+            }
+            if self.segment.has_more().map_err(|error| ReadError::Io(self.path.clone(), error))? {
+                return Ok(End::More);
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        match self.segment.tail().map_err(|error| ReadError::Io(self.path.clone(), error))? {
+            Tail::Clean => Ok(End::Clean),
+            Tail::Torn(torn) => Ok(End::Torn(wide(torn.len()))),
+            Tail::Damaged => {
+                let what = self.bad.unwrap_or("zeros, but there are records behind them");
+                Err(self.damaged(self.segment.at, self.segment.link.record, what))
+            }
+        }
+    }
+
+    /// Goes to the next segment if this one is complete; `false`: this is the last one, and there is nothing more yet.
+    fn go_on(&mut self) -> Result<bool, ReadError> {
+        let Some(next) = self.following()? else { return Ok(false) };
+        // The writer may have filled this one up just before it began the next.
+        if self.segment.has_more().map_err(|error| ReadError::Io(self.path.clone(), error))? {
+            return Ok(true);
+        }
+        let (at, link) = (self.segment.at, self.segment.link);
+        if self.segment.tail().map_err(|error| ReadError::Io(self.path.clone(), error))? != Tail::Clean {
+            return Err(self.damaged(at, link.record, "bytes that are no record"));
+        }
+        let after = self.segment.header.segment.saturating_add(1);
+        if next != after {
+            let file = self.path.join(segment_name(after));
+            return Err(ReadError::Damaged {
+                file,
+                offset: 0,
+                record: link.record,
+                what: "the segment is missing",
+            });
+        }
+        let segment = open_segment(&self.path, &self.folder, next)?;
+        if segment.header.previous != link.chain || segment.header.first_record != link.record {
+            let file = self.path.join(segment_name(next));
+            let what = "the segment does not follow from the one before";
+            return Err(ReadError::Damaged { file, offset: 0, record: link.record, what });
+        }
+        self.boot = segment.header.boot;
+        self.segment = segment;
+        Ok(true)
+    }
+
+    /// The number of the next segment that exists.
+    fn following(&self) -> Result<Option<u64>, ReadError> {
+        let current = self.segment.header.segment;
+        let numbers = segments(&self.path).map_err(|error| ReadError::Io(self.path.clone(), error))?;
+        Ok(numbers.into_iter().find(|number| *number > current))
+    }
+
+    fn file(&self) -> PathBuf {
+        self.path.join(segment_name(self.segment.header.segment))
+    }
+
+    pub(super) fn damaged(&self, offset: u64, record: u64, what: &'static str) -> ReadError {
+        ReadError::Damaged { file: self.file(), offset, record, what }
+    }
+}
+
+/// Reads the pieces of long texts.
+#[derive(Debug, Clone)]
+pub struct Pieces {
+    folder: Arc<File>,
+    /// The folder again, and the segment up to which pieces may lie in segments that were not read.
+    skipped: Option<(PathBuf, u64)>,
+}
+
+impl Pieces {
+    /// The pieces of a text that was spilled before the place where reading began.
+    pub(super) fn find(&self, boot: [u8; 16], (session, sequence): (u64, u64)) -> Vec<Place> {
+        let Some((path, last)) = &self.skipped else { return Vec::new() };
+        let Ok(mut reader) = Reader::open(path) else { return Vec::new() };
+        let mut found = Vec::new();
+        while let Ok(Some(raw)) = reader.next_record() {
+            if raw.place.segment > *last {
+                break;
+            }
+            if raw.boot == boot
+                && is_text_part(raw.body)
+                && let Ok(Entry::TextPart { session: of, sequence: at, .. }) = decode(raw.body)
+                && (of, at) == (session, sequence)
+            {
+                found.push(raw.place);
+            }
+        }
+        found
+    }
+
+    /// A piece of a text that was spilled, from the place of its record.
+    pub(super) fn piece(&self, place: Place) -> io::Result<Vec<u8>> {
+        let file = open_file(&self.folder, &segment_name(place.segment), OFlags::RDONLY)?;
+        let mut length = [0; 4];
+        file.read_exact_at(&mut length, place.offset)?;
+        let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(0);
+        let mut body = vec![0; length.min(BODY_BYTES_MAX)];
+        file.read_exact_at(&mut body, place.offset.saturating_add(wide(FRAME_BYTES)))?;
+        match decode(&body) {
+            Ok(Entry::TextPart { bytes, .. }) => Ok(bytes.to_vec()),
+            Ok(_) | Err(_) => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+}
+
+fn open_segment(path: &Path, folder: &File, number: u64) -> Result<Segment, ReadError> {
+    let file = path.join(segment_name(number));
+    let opened = open_file(folder, &segment_name(number), OFlags::RDONLY);
+    let segment = opened.and_then(|opened| Segment::open(opened, number));
+    let segment = segment.map_err(|error| ReadError::Io(file.clone(), error))?;
+    segment.ok_or(ReadError::Damaged {
+        file,
+        offset: 0,
+        record: 0,
+        what: "the segment's header or its size is not as it was written",
+    })
+}

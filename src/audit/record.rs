@@ -1,0 +1,252 @@
+//! What a record says: who, what, how it ended.
+//!
+//! Texts and names are bytes as the client or the server sent them: they may be in any encoding. A text is never cut;
+//! a name or message longer than [`NAME_BYTES_MAX`] keeps its beginning and its full length, and says so.
+//! How a record looks on disk is [`super::body`]'s business; how it is shown, [`super::render`]'s.
+
+use std::net::SocketAddr;
+
+/// Texts up to this length lie in their record; longer ones are spilled into [`TextPart`](super::SessionLog::text_part)s.
+pub const TEXT_INLINE_BYTES_MAX: usize = 64 << 10;
+
+/// Statement and portal names, tags and messages keep this many bytes and their full length.
+pub const NAME_BYTES_MAX: usize = 8 << 10;
+
+/// The session a record belongs to; the same for all of its records, so it is encoded once.
+#[derive(Debug, Clone, Copy)]
+pub struct Who<'a> {
+    /// Number of the session; together with the boot id it never comes twice.
+    pub session: u64,
+    /// Whose database this is.
+    pub customer: &'a str,
+    /// The name the client proved.
+    pub login: &'a str,
+    /// The Postgres role that is used at the database.
+    pub role: &'a str,
+    /// The database's name at the server.
+    pub database: &'a str,
+    /// How the login was proven, such as `scram`, `token` or `jwt`.
+    pub credential: &'a str,
+    /// Where the client connects from.
+    pub client_address: SocketAddr,
+    /// The TLS version towards the client; `None`: clear text.
+    pub tls: Option<&'a str>,
+    /// `application_name` as the client sent it.
+    pub application_name: &'a [u8],
+    /// Pid of the server process; 0 while none is held.
+    pub backend_pid: i32,
+}
+
+/// How a statement came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kind {
+    /// `Query`: one or more statements in one text.
+    #[default]
+    Query,
+    /// `Execute` of a portal.
+    Execute,
+    /// `FunctionCall`.
+    FunctionCall,
+    /// A statement that turned into `COPY .. FROM STDIN`.
+    CopyIn,
+    /// A statement that turned into `COPY .. TO STDOUT`.
+    CopyOut,
+    /// A statement that turned into a copy in both directions (replication).
+    CopyBoth,
+    /// `Parse` that failed, or whose text never was executed but must be known.
+    Parse,
+    /// `Bind` that failed.
+    Bind,
+    /// `Describe` that failed.
+    Describe,
+    /// `Sync` that failed: the transaction of its batch could not be committed.
+    Sync,
+}
+
+/// How a statement or an event ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Outcome {
+    /// Completed.
+    Ok,
+    /// The server answered with an error.
+    Error,
+    /// OneVault did not let it through.
+    Refused,
+    /// Not executed: an earlier message of the same batch failed.
+    Skipped,
+    /// Ended by a cancel request.
+    Cancelled,
+    /// Nobody knows: a connection or a process was lost in between.
+    #[default]
+    Unknown,
+}
+
+/// One execution.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Statement<'a> {
+    /// Number of the execution in its session, from 1.
+    pub sequence: u64,
+    /// How it came.
+    pub kind: Kind,
+    /// The text. Longer ones than [`TEXT_INLINE_BYTES_MAX`] are split into parts by the log itself, all at once; a text
+    /// that may be longer than the buffer goes ahead through [`super::SessionLog::text_part`].
+    pub text: &'a [u8],
+    /// Length of the whole text in bytes; more than `text.len()` when it was spilled in parts.
+    pub text_bytes: u64,
+    /// Parts recorded under `sequence` (or `text_ref`) before this record; 0: the text lies in `text`.
+    pub text_parts: u32,
+    /// The sequence under which the parts were recorded, when it is another one: a big prepared statement run again.
+    pub text_ref: Option<u64>,
+    /// Name of the prepared statement; empty: unnamed or none.
+    pub statement_name: &'a [u8],
+    /// Name of the portal; empty: unnamed or none.
+    pub portal: &'a [u8],
+    /// Wall clock at arrival, in ns since 1970.
+    pub started_ns: u64,
+    /// From arrival to the last answer, in ns.
+    pub duration_ns: u64,
+    /// Commands completed (`CommandComplete`, `EmptyQueryResponse`).
+    pub commands: u32,
+    /// The last command tag.
+    pub tag: &'a [u8],
+    /// Rows returned or changed, as the tags say.
+    pub rows: u64,
+    /// Bytes from the client for this execution.
+    pub bytes_in: u64,
+    /// Bytes towards the client.
+    pub bytes_out: u64,
+    /// SQLSTATE of the error, if there was one.
+    pub sqlstate: Option<[u8; 5]>,
+    /// Message of the error.
+    pub message: &'a [u8],
+    /// Transaction status at the end: `I`, `T`, `E`; 0 when not known.
+    pub transaction_status: u8,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// What else is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    /// A login that was not accepted.
+    LoginFailed,
+    /// A connection that was turned away before or after its login.
+    ConnectionRefused,
+    /// A `CancelRequest`.
+    Cancel,
+    /// The configuration was read again.
+    ConfigReload,
+    /// Something an operator did: a customer created, a token made or revoked.
+    AdminAction,
+    /// The log was read.
+    LogRead,
+    /// The log was exported.
+    LogExport,
+}
+
+/// Something that is not a statement.
+#[derive(Debug, Clone, Copy)]
+pub struct Event<'a> {
+    /// What happened.
+    pub kind: EventKind,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The customer as far as it is known; empty: not.
+    pub customer: &'a str,
+    /// The login as the client gave it; bytes, because it was not proven.
+    pub login: &'a [u8],
+    /// The database as the client gave it.
+    pub database: &'a [u8],
+    /// The session concerned; 0: none.
+    pub session: u64,
+    /// Where it came from.
+    pub client_address: Option<SocketAddr>,
+    /// The TLS version; `None`: clear text or not known.
+    pub tls: Option<&'a str>,
+    /// `application_name`, if one was given.
+    pub application_name: &'a [u8],
+    /// SQLSTATE that was answered.
+    pub sqlstate: Option<[u8; 5]>,
+    /// The true reason, in words; never a secret.
+    pub detail: &'a [u8],
+}
+
+impl Event<'_> {
+    /// An event about which nothing else is known yet; fill in the rest with struct update syntax.
+    #[must_use]
+    pub const fn new(kind: EventKind) -> Self {
+        Self {
+            kind,
+            outcome: Outcome::Ok,
+            customer: "",
+            login: b"",
+            database: b"",
+            session: 0,
+            client_address: None,
+            tls: None,
+            application_name: b"",
+            sqlstate: None,
+            detail: b"",
+        }
+    }
+}
+
+/// Gives an enum its number on disk and its name in output: both are part of the format and never change.
+macro_rules! named {
+    ($name:ident { $($variant:ident = $code:literal $text:literal),+ $(,)? }) => {
+        impl $name {
+            /// Every value, in the order of its number.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The number on disk.
+            #[must_use]
+            pub const fn code(self) -> u8 {
+                match self { $(Self::$variant => $code),+ }
+            }
+
+            /// The value with this number.
+            #[must_use]
+            pub const fn from_code(code: u8) -> Option<Self> {
+                match code { $($code => Some(Self::$variant),)+ _ => None }
+            }
+
+            /// The name in output and in filters.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+    };
+}
+
+named!(Kind {
+    Query = 1 "query",
+    Execute = 2 "execute",
+    FunctionCall = 3 "function_call",
+    CopyIn = 4 "copy_in",
+    CopyOut = 5 "copy_out",
+    CopyBoth = 6 "copy_both",
+    Parse = 7 "parse",
+    Bind = 8 "bind",
+    Describe = 9 "describe",
+    Sync = 10 "sync",
+});
+
+named!(Outcome {
+    Ok = 1 "ok",
+    Error = 2 "error",
+    Refused = 3 "refused",
+    Skipped = 4 "skipped",
+    Cancelled = 5 "cancelled",
+    Unknown = 6 "unknown",
+});
+
+named!(EventKind {
+    LoginFailed = 1 "login_failed",
+    ConnectionRefused = 2 "connection_refused",
+    Cancel = 3 "cancel",
+    ConfigReload = 4 "config_reload",
+    AdminAction = 5 "admin_action",
+    LogRead = 6 "log_read",
+    LogExport = 7 "log_export",
+});

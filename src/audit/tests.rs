@@ -1,0 +1,425 @@
+//! The log as a whole, on a real folder.
+
+mod killed;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use super::disk::{open_file, open_folder, segments};
+use super::entry::{Entry, decode};
+use super::journal::segment_name;
+use super::segment::{Segment, Step};
+use super::*;
+use crate::config::{Audit, AuditMode};
+
+/// A folder that goes away with the test.
+pub(super) struct Folder(pub(super) PathBuf);
+
+impl Folder {
+    pub(super) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("onevault-audit-{}-{number}", std::process::id()));
+        std::fs::remove_dir_all(&path).ok();
+        Self(path)
+    }
+
+    pub(super) fn config(&self) -> Audit {
+        Audit {
+            enabled: true,
+            directory: self.0.clone(),
+            mode: AuditMode::Buffered,
+            stall_timeout_ms: 2_000,
+            flush_interval_ms: 20,
+            segment_bytes: 1 << 20,
+            buffer_bytes: 1 << 20,
+        }
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+pub(super) fn who(session: u64) -> Who<'static> {
+    Who {
+        session,
+        customer: "one_spa",
+        login: "anna",
+        role: "one_spa_app",
+        database: "one_spa",
+        credential: "scram",
+        client_address: "192.0.2.7:5123".parse().unwrap(),
+        tls: Some("TLSv1.3"),
+        application_name: b"psql",
+        backend_pid: 4711,
+    }
+}
+
+pub(super) fn select(sequence: u64) -> Statement<'static> {
+    Statement {
+        sequence,
+        text: b"select 1",
+        text_bytes: 8,
+        started_ns: 1_700_000_000_000_000_000,
+        duration_ns: 1_000_000,
+        commands: 1,
+        tag: b"SELECT 1",
+        rows: 1,
+        transaction_status: b'I',
+        outcome: Outcome::Ok,
+        ..Statement::default()
+    }
+}
+
+/// Every body in the folder, oldest first.
+pub(super) fn bodies(folder: &Folder) -> Vec<Vec<u8>> {
+    let open = open_folder(&folder.0).unwrap();
+    let mut bodies = Vec::new();
+    for number in segments(&folder.0).unwrap() {
+        let file = open_file(&open, &segment_name(number), rustix::fs::OFlags::RDONLY).unwrap();
+        let mut segment = Segment::open(file, number).unwrap().unwrap();
+        while let Step::Frame(_) = segment.step().unwrap() {
+            bodies.push(segment.body().to_vec());
+        }
+    }
+    bodies
+}
+
+/// Polls like a task, for at most ten seconds.
+pub(super) fn wait(
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<Result<(), Unavailable>>,
+) -> Result<(), Unavailable> {
+    let begun = Instant::now();
+    loop {
+        if let Poll::Ready(ready) = poll(&mut Context::from_waker(Waker::noop())) {
+            return ready;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "never ready");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_durable_record_is_in_the_file() {
+    let folder = Folder::new();
+    let log = Log::open(&folder.config(), "node").unwrap();
+    let mut session = log.session(&who(7));
+    session.opened().unwrap();
+    let ticket = session.statement(&select(1)).unwrap();
+    wait(|cx| session.poll_durable(ticket, cx)).unwrap();
+    let read = bodies(&folder);
+    assert_eq!(read.len(), 3);
+    let Entry::Statement(who, statement) = decode(&read[2]).unwrap() else { panic!("no statement") };
+    assert_eq!(
+        (who.customer.kept, who.backend_pid, statement.text.kept),
+        (&b"one_spa"[..], 4711, &b"select 1"[..])
+    );
+}
+
+#[test]
+fn a_second_writer_is_refused() {
+    let folder = Folder::new();
+    let log = Log::open(&folder.config(), "node").unwrap();
+    assert!(matches!(Log::open(&folder.config(), "node"), Err(OpenError::Locked(_))));
+    log.close();
+    drop(log);
+    Log::open(&folder.config(), "node").unwrap();
+}
+
+#[test]
+fn the_start_says_how_the_log_ended_before() {
+    let folder = Folder::new();
+    for expected in ["new", "clean", "clean"] {
+        let log = Log::open(&folder.config(), "node").unwrap();
+        log.session(&who(1)).statement(&select(1)).unwrap();
+        drop(log);
+        let read = bodies(&folder);
+        let mut starts = read.iter().rev().filter_map(|body| {
+            let Entry::LogStart(start) = decode(body).unwrap() else { return None };
+            Some(String::from_utf8_lossy(start.previous_end.kept).into_owned())
+        });
+        assert_eq!(starts.next().unwrap(), expected);
+        assert!(matches!(decode(read.last().unwrap()), Ok(Entry::LogStop { .. })));
+    }
+}
+
+#[test]
+fn segments_follow_one_another_and_texts_of_any_length_are_kept() {
+    let folder = Folder::new();
+    let log = Log::open(&folder.config(), "node").unwrap();
+    let mut session = log.session(&who(1));
+    let long = vec![b'x'; 3_000_000];
+    for sequence in 1..=3 {
+        for (part, piece) in long.chunks(TEXT_INLINE_BYTES_MAX).enumerate() {
+            wait(|cx| session.poll_room(cx)).unwrap();
+            session.text_part(sequence, u32::try_from(part).unwrap(), piece).unwrap();
+        }
+        let (text, text_bytes, text_parts) = (&b""[..], 3_000_000, 46);
+        let ticket =
+            session.statement(&Statement { text, text_bytes, text_parts, ..select(sequence) }).unwrap();
+        wait(|cx| session.poll_durable(ticket, cx)).unwrap();
+    }
+    drop(session);
+    drop(log);
+    assert!(segments(&folder.0).unwrap().len() >= 9);
+    let mut bytes = 0;
+    for body in bodies(&folder) {
+        if let Entry::TextPart { bytes: part, .. } = decode(&body).unwrap() {
+            bytes += part.len();
+        }
+    }
+    assert_eq!(bytes, 9_000_000);
+}
+
+/// All that `show` would show, as JSON.
+pub(super) fn shown(folder: &Folder) -> Vec<serde_json::Value> {
+    let mut lines = Vec::new();
+    let mut reader = reader::Reader::open(&folder.0).unwrap();
+    let mut joiner = join::Joiner::new(&reader);
+    let pieces = reader.pieces();
+    let mut show = |shown: &join::Shown<'_>| {
+        assert!(!render::human(shown, &shown.text.load(&pieces)).is_empty());
+        lines.push(serde_json::from_str(&render::json(shown, &shown.text.load(&pieces))).unwrap());
+        Ok::<_, join::BadBody>(())
+    };
+    while let Some(raw) = reader.next_record().unwrap() {
+        joiner.take(&raw, &mut show).unwrap();
+    }
+    assert_eq!(reader.end().unwrap(), reader::End::Clean);
+    joiner.finish(&mut show).unwrap();
+    lines
+}
+
+pub(super) fn statements(folder: &Folder) -> Vec<serde_json::Value> {
+    shown(folder).into_iter().filter(|line| line["ov.class"] == "statement").collect()
+}
+
+#[test]
+fn an_intent_and_its_outcome_are_one_statement() {
+    let folder = Folder::new();
+    let log = Log::open(&folder.config(), "node-1").unwrap();
+    let mut session = log.session(&who(9));
+    session.opened().unwrap();
+    for sequence in 1..=3 {
+        let begin = Statement { outcome: Outcome::Unknown, tag: b"", rows: 0, ..select(sequence) };
+        session.intent(&begin).unwrap();
+    }
+    session.outcome(&Statement { rows: 5, ..select(2) }).unwrap();
+    session.set_application_name(b"other");
+    session.set_backend_pid(12);
+    session
+        .outcome(&Statement {
+            sqlstate: Some(*b"42P01"),
+            message: b"relation \"x\" does not exist",
+            outcome: Outcome::Error,
+            ..select(1)
+        })
+        .unwrap();
+    session.statement(&select(4)).unwrap();
+    session.closed("client left").unwrap();
+    drop(session);
+    drop(log);
+    let read = statements(&folder);
+    let told: Vec<_> =
+        read.iter().map(|line| (line["ov.sequence"].as_u64().unwrap(), &line["ov.outcome"])).collect();
+    assert_eq!(told, [(2, &"ok".into()), (1, &"error".into()), (4, &"ok".into()), (3, &"unknown".into())]);
+    for line in &read {
+        assert_eq!(line["db.query.text"], "select 1");
+        assert_eq!(line["metadata.tenant_uid"], "one_spa");
+        assert_eq!(line["actor.user.name"], "anna");
+        assert_eq!(line["src_endpoint.ip"], "192.0.2.7");
+        assert_eq!(line["class_uid"], 6005);
+        assert_eq!(line["ov.node"], "node-1");
+        assert_eq!(line["ov.boot"], serde_json::json!(render::hex(&log_boot(&folder))));
+    }
+    assert_eq!(read[0]["db.response.returned_rows"], 5);
+    assert_eq!(
+        (&read[1]["db.response.status_code"], &read[2]["actor.app_name"]),
+        (&"42P01".into(), &"other".into())
+    );
+    assert_eq!((&read[0]["ov.backend_pid"], &read[2]["ov.backend_pid"]), (&4711.into(), &12.into()));
+}
+
+fn log_boot(folder: &Folder) -> [u8; 16] {
+    let body = bodies(folder).swap_remove(0);
+    let Entry::LogStart(start) = decode(&body).unwrap() else { panic!("no start") };
+    start.boot
+}
+
+#[test]
+fn an_intent_of_a_process_that_died_reads_unknown() {
+    let folder = Folder::new();
+    let log = Log::open(&folder.config(), "n").unwrap();
+    let mut session = log.session(&who(1));
+    let ticket = session.intent(&select(1)).unwrap();
+    wait(|cx| session.poll_durable(ticket, cx)).unwrap();
+    // As if the process were killed: what is on disk is copied while it runs.
+    let after = Folder::new();
+    copy(&folder, &after);
+    let log_after = Log::open(&after.config(), "n").unwrap();
+    let mut other = log_after.session(&who(1));
+    other.statement(&select(1)).unwrap();
+    drop((other, log_after));
+    let read = statements(&after);
+    assert_eq!(read.len(), 2);
+    assert_eq!((&read[0]["ov.outcome"], &read[1]["ov.outcome"]), (&"unknown".into(), &"ok".into()));
+    assert_ne!(read[0]["ov.boot"], read[1]["ov.boot"]);
+    let end = shown(&after).into_iter().rfind(|line| line["ov.kind"] == "log_start").unwrap();
+    assert_eq!(end["ov.previous_end"], "not closed");
+}
+
+pub(super) fn copy(from: &Folder, to: &Folder) {
+    std::fs::create_dir_all(&to.0).unwrap();
+    for entry in std::fs::read_dir(&from.0).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.0.join(entry.file_name())).unwrap();
+    }
+}
+
+#[test]
+fn long_texts_are_shown_whole_also_when_they_are_run_again() {
+    let folder = Folder::new();
+    let log = Log::open(&folder.config(), "n").unwrap();
+    let mut session = log.session(&who(1));
+    session.opened().unwrap();
+    let mut text = vec![b'y'; 200_000];
+    text.extend_from_slice("\u{e9}nd".as_bytes());
+    let bytes = u64::try_from(text.len()).unwrap();
+    session.statement(&Statement { text: &text, ..select(1) }).unwrap();
+    let again = Statement { text: b"", text_bytes: bytes, text_parts: 4, text_ref: Some(1), ..select(2) };
+    session.intent(&again).unwrap();
+    session.outcome(&again).unwrap();
+    drop((session, log));
+    for line in statements(&folder) {
+        assert_eq!(line["db.query.text"].as_str().unwrap().as_bytes(), text);
+        assert_eq!(line["ov.text_bytes"], bytes);
+        assert!(line.get("ov.text_missing_bytes").is_none());
+    }
+    assert_eq!(statements(&folder).len(), 2);
+}
+
+#[test]
+fn events_are_told_with_what_is_known() {
+    let folder = Folder::new();
+    let log = Log::open(&folder.config(), "n").unwrap();
+    log.event(&Event {
+        customer: "one_barn",
+        login: b"\xff\nmallory",
+        client_address: Some("[2001:db8::1]:77".parse().unwrap()),
+        sqlstate: Some(*b"28P01"),
+        detail: b"wrong password",
+        outcome: Outcome::Refused,
+        ..Event::new(EventKind::LoginFailed)
+    })
+    .unwrap();
+    drop(log);
+    let line = shown(&folder).into_iter().find(|line| line["ov.kind"] == "login_failed").unwrap();
+    assert_eq!(line["actor.user.name"], "\u{fffd}\nmallory");
+    assert_eq!(line["actor.user.name.base64"], "/wptYWxsb3J5");
+    assert_eq!((&line["src_endpoint.ip"], &line["class_uid"]), (&"2001:db8::1".into(), &3002.into()));
+    assert_eq!((&line["db.response.status_code"], &line["status_id"]), (&"28P01".into(), &2.into()));
+}
+
+#[test]
+fn a_log_that_is_off_takes_everything() {
+    let log = Log::disabled();
+    let mut session = log.session(&who(1));
+    let ticket = session.intent(&select(1)).unwrap();
+    wait(|cx| session.poll_room(cx)).unwrap();
+    wait(|cx| session.poll_durable(ticket, cx)).unwrap();
+    assert_eq!(log.health().state, State::Disabled);
+}
+
+#[test]
+fn a_buffered_record_is_on_disk_soon_without_anybody_asking() {
+    let folder = Folder::new();
+    let log = Log::open(&folder.config(), "n").unwrap();
+    let mut session = log.session(&who(1));
+    for sequence in 1..=5 {
+        session.statement(&select(sequence)).unwrap();
+        let begun = Instant::now();
+        while log.health().records < sequence + 1 {
+            assert!(begun.elapsed() < Duration::from_secs(2), "nobody wrote it");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // Long enough for the writer to sleep until something comes.
+        std::thread::sleep(Duration::from_millis(60));
+    }
+}
+
+#[test]
+fn who_waits_does_not_wait_for_the_interval() {
+    let folder = Folder::new();
+    let log = Log::open(&Audit { flush_interval_ms: 1_000, ..folder.config() }, "n").unwrap();
+    let mut session = log.session(&who(1));
+    let begun = Instant::now();
+    for sequence in 1..=10 {
+        let ticket = session.intent(&select(sequence)).unwrap();
+        wait(|cx| session.poll_durable(ticket, cx)).unwrap();
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_waiting_task_is_woken() {
+    let folder = Folder::new();
+    let log = Log::open(&folder.config(), "n").unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let mut session = log.session(&who(1));
+        for sequence in 1..=20 {
+            let ticket = session.intent(&select(sequence)).unwrap();
+            let waited = std::future::poll_fn(|cx| session.poll_durable(ticket, cx));
+            tokio::time::timeout(Duration::from_secs(5), waited).await.expect("woken").unwrap();
+            let ticket = log.event(&Event::new(EventKind::Cancel)).unwrap();
+            tokio::time::timeout(Duration::from_secs(5), log.durable(ticket)).await.expect("woken").unwrap();
+        }
+    });
+}
+
+#[test]
+fn reading_since_a_time_skips_segments_but_no_text() {
+    let folder = Folder::new();
+    let log = Log::open(&folder.config(), "node-7").unwrap();
+    let mut session = log.session(&who(1));
+    let text = vec![b'y'; 200_000];
+    let now = || u64::try_from(crate::telemetry::wall_clock().as_nanos()).unwrap();
+    let run = |session: &mut SessionLog, sequence, text| {
+        let ticket = session.statement(&Statement { text, started_ns: now(), ..select(sequence) }).unwrap();
+        wait(|cx| session.poll_durable(ticket, cx)).unwrap();
+    };
+    for sequence in 1..=12 {
+        run(&mut session, sequence, &text);
+    }
+    let since = now();
+    let again = Statement { text: b"", text_bytes: 200_000, text_parts: 4, text_ref: Some(1), ..select(13) };
+    session.statement(&Statement { started_ns: since, ..again }).unwrap();
+    for sequence in 14..=25 {
+        run(&mut session, sequence, &text);
+    }
+    drop((session, log));
+
+    let mut reader = reader::Reader::open_since(&folder.0, since).unwrap();
+    assert!(reader.segment().0 > 1);
+    let (mut joiner, pieces) = (join::Joiner::new(&reader), reader.pieces());
+    let mut found = Vec::new();
+    while let Some(raw) = reader.next_record().unwrap() {
+        let show = |shown: &join::Shown<'_>| {
+            assert_eq!(shown.node, b"node-7");
+            if let Entry::Statement(_, statement) = &shown.entry
+                && statement.started_ns >= since
+            {
+                assert!(shown.text.load(&pieces).len() == 200_000, "{}", statement.sequence);
+                found.push(statement.sequence);
+            }
+            Ok::<_, join::BadBody>(())
+        };
+        joiner.take(&raw, show).unwrap();
+    }
+    assert_eq!(found, (13..=25).collect::<Vec<_>>());
+}

@@ -1,0 +1,98 @@
+//! Reads everything again and says whether it is as it was written.
+//!
+//! What passes here: every checksum, record number and chain hash, the links between segments, the zeros behind the last
+//! record, and that every body can be read. What it cannot see: records cut off the end with nothing written after them,
+//! and a journal rewritten from some place on by somebody who can write to it. `docs/AUDIT.md` says more.
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use super::entry::{Entry, decode};
+use super::reader::{End, ReadError, Reader};
+
+/// What was read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Segments.
+    pub segments: u64,
+    /// Records of all kinds.
+    pub records: u64,
+    /// Complete executions: joined records and intents.
+    pub statements: u64,
+    /// Intents whose outcome has not been recorded.
+    pub intents_open: u64,
+    /// Starts of a process.
+    pub starts: u64,
+    /// Starts after an end that was not in order.
+    pub starts_after_crash: u64,
+    /// Bytes of torn ends that were cut, as the records of the starts say.
+    pub bytes_cut: u64,
+    /// Times in which the log could not be written.
+    pub gaps: u64,
+    /// Bytes behind the last record that a start would cut; 0: the end is clean.
+    pub torn_bytes: u64,
+}
+
+impl Counts {
+    fn count(&mut self, entry: &Entry<'_>) {
+        let add = |counter: &mut u64, count: u64| *counter = counter.saturating_add(count);
+        add(&mut self.records, 1);
+        match entry {
+            Entry::LogStart(start) => {
+                add(&mut self.starts, 1);
+                add(&mut self.bytes_cut, start.bytes_cut);
+                let in_order: [&[u8]; 2] = [b"new", b"clean"];
+                add(&mut self.starts_after_crash, u64::from(!in_order.contains(&start.previous_end.kept)));
+            }
+            Entry::LogGap(_) => add(&mut self.gaps, 1),
+            Entry::Statement(..) => add(&mut self.statements, 1),
+            Entry::Intent(..) => {
+                add(&mut self.statements, 1);
+                add(&mut self.intents_open, 1);
+            }
+            Entry::Outcome { .. } => self.intents_open = self.intents_open.saturating_sub(1),
+            Entry::LogStop { .. }
+            | Entry::SessionOpen { .. }
+            | Entry::SessionClose { .. }
+            | Entry::TextPart { .. }
+            | Entry::Event(_) => {}
+        }
+    }
+}
+
+/// Verifies the journal in a folder; `progress` hears of every 16,384th record.
+///
+/// # Errors
+/// [`ReadError`] names the first thing that is not as it was written. A torn end is no error here; see
+/// [`Counts::torn_bytes`].
+pub fn verify(path: &Path, progress: impl FnMut(&Counts)) -> Result<Counts, ReadError> {
+    verify_all(Reader::open(path)?, progress)
+}
+
+fn verify_all(mut reader: Reader, mut progress: impl FnMut(&Counts)) -> Result<Counts, ReadError> {
+    let (segment, record) = reader.segment();
+    if (segment, record) != (1, 1) {
+        return Err(reader.damaged(0, 1, "the segments before this one are missing"));
+    }
+    let mut counts = Counts { segments: 1, ..Counts::default() };
+    loop {
+        while let Some(raw) = reader.next_record()? {
+            let place = raw.place;
+            let Ok(entry) = decode(raw.body) else {
+                return Err(reader.damaged(place.offset, place.record, "the record's body cannot be read"));
+            };
+            counts.count(&entry);
+            counts.segments = place.segment;
+            if counts.records.trailing_zeros() >= 14 {
+                progress(&counts);
+            }
+        }
+        match reader.end()? {
+            End::More => {}
+            End::Clean => return Ok(counts),
+            End::Torn(bytes) => return Ok(Counts { torn_bytes: bytes, ..counts }),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Makes a used backend as good as new: `DISCARD ALL`, and proof that it worked.
+//!
+//! `DISCARD ALL` is the only statement that clears role, settings, temporary tables, held cursors, `LISTEN`, session
+//! advisory locks, sequences' last values and prepared statements. What always holds: anything but its exact
+//! answer closes the backend.
+//!
+//! Source: sql-discard
+
+use std::fmt;
+use std::time::Duration;
+
+use super::Backend;
+use super::wire::{Conversation, WireError};
+use crate::protocol::fields::Fields;
+use crate::protocol::tag::backend as tag;
+use crate::protocol::write;
+
+/// What a server may say in answer, in bytes: notifications that were on their way are part of it.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// Why a backend was closed instead of being kept.
+#[derive(Debug)]
+pub enum ScrubError {
+    /// It took too long.
+    Timeout,
+    /// The connection broke, or the stream of messages did.
+    Wire(String),
+    /// The server answered something else.
+    Answer(&'static str),
+    /// A cancel request did not end, or its end is unknown.
+    Cancel,
+}
+
+impl fmt::Display for ScrubError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout => f.write_str("scrubbing took too long"),
+            Self::Wire(error) => write!(f, "connection broke: {error}"),
+            Self::Answer(what) => write!(f, "unexpected answer to DISCARD ALL: {what}"),
+            Self::Cancel => f.write_str("a cancel request did not end"),
+        }
+    }
+}
+
+impl std::error::Error for ScrubError {}
+
+impl From<WireError> for ScrubError {
+    fn from(error: WireError) -> Self {
+        Self::Wire(error.to_string())
+    }
+}
+
+/// Scrubs a backend that is in step, idle and owes nothing. It must be closed when this fails or is dropped.
+pub(super) async fn scrub(backend: &mut Backend, limit: Duration) -> Result<(), ScrubError> {
+    tokio::time::timeout(limit, discard_all(backend)).await.unwrap_or(Err(ScrubError::Timeout))
+}
+
+async fn discard_all(backend: &mut Backend) -> Result<(), ScrubError> {
+    let Backend { stream, parameters, .. } = backend;
+    let mut conversation = Conversation::new(stream, ANSWER_BYTES_MAX);
+    let mut request = Vec::new();
+    write::query(&mut request, "DISCARD ALL");
+    conversation.send(&request).await?;
+    let mut done = false;
+    loop {
+        let message = conversation.next().await?;
+        match message.tag {
+            tag::COMMAND_COMPLETE if !done && message.body() == b"DISCARD ALL\0" => done = true,
+            tag::READY_FOR_QUERY if done && message.body() == b"I" => break,
+            tag::READY_FOR_QUERY => return Err(ScrubError::Answer("transaction status")),
+            tag::PARAMETER_STATUS => {
+                let mut fields = Fields::of(message.body());
+                let (Ok(name), Ok(value)) = (fields.cstr("name"), fields.cstr("value")) else {
+                    return Err(ScrubError::Answer("malformed parameter"));
+                };
+                parameters.update(name, value);
+            }
+            tag::NOTICE_RESPONSE | tag::NOTIFICATION_RESPONSE => {}
+            tag::ERROR_RESPONSE => return Err(ScrubError::Answer("an error")),
+            _ => return Err(ScrubError::Answer("a message out of turn")),
+        }
+    }
+    if conversation.is_empty() { Ok(()) } else { Err(ScrubError::Answer("bytes behind its end")) }
+}

@@ -1,0 +1,379 @@
+//! `onevault audit show` and `onevault audit verify`: reads the audit log's folder, also while OneVault runs.
+//!
+//! Always holds: nothing is changed, and what is shown has passed checksum and chain. Reading needs the right to read the
+//! folder, which is its owner's; this command cannot record that it read. Refuses to know the journal's bytes.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
+use time::{Date, OffsetDateTime, PrimitiveDateTime};
+
+use super::{ConfigFile, Failure, Progress, finish};
+use crate::audit::join::{BadBody, Joiner, Shown};
+use crate::audit::reader::{End, Pieces, ReadError, Reader};
+use crate::audit::render::{human, json, summary};
+use crate::audit::verify::{Counts, verify};
+use crate::audit::{EventKind, Kind, Outcome};
+use crate::telemetry::wall_clock;
+
+/// How often `--follow` looks for more.
+const FOLLOW_EVERY: Duration = Duration::from_millis(200);
+/// Kinds that are neither statements nor events.
+const OTHER_KINDS: &[&str] = &[
+    "statement",
+    "session",
+    "event",
+    "log",
+    "session_open",
+    "session_close",
+    "log_start",
+    "log_stop",
+    "log_gap",
+];
+
+/// Arguments of `onevault audit`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Show statements, sessions and events, oldest first
+    Show(Box<Show>),
+    /// Read everything again and check that nothing was changed
+    Verify(Verify),
+}
+
+/// Where the log is.
+#[derive(Debug, clap::Args)]
+struct Place {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// The log's folder, instead of the configuration's audit.directory
+    #[arg(long, value_name = "DIR")]
+    directory: Option<PathBuf>,
+}
+
+impl Place {
+    fn folder(&self) -> Result<PathBuf, Failure> {
+        match &self.directory {
+            Some(folder) => Ok(folder.clone()),
+            None => Ok(self.config.load()?.audit.directory),
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+struct Show {
+    #[command(flatten)]
+    place: Place,
+    /// Only this customer's
+    #[arg(long)]
+    customer: Option<String>,
+    /// Only this login's
+    #[arg(long)]
+    login: Option<String>,
+    /// From this time on: `2026-03-01`, `2026-03-01T12:00:00Z`, or `15m`, `2h`, `7d` ago
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    since: Option<u64>,
+    /// Before this time
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    until: Option<u64>,
+    /// Only where the statement's text or the message holds this
+    #[arg(long, value_name = "TEXT")]
+    grep: Option<String>,
+    /// Only this kind, such as query, execute, login_failed, or statement, session, event, log
+    #[arg(long, value_parser = parse_kind)]
+    kind: Option<String>,
+    /// Only what ended like this: ok, error, refused, skipped, cancelled, unknown
+    #[arg(long, value_parser = parse_outcome)]
+    outcome: Option<Outcome>,
+    /// Go on showing what comes, until interrupted; begins with the last 10, unless --since or --limit says otherwise
+    #[arg(short, long, conflicts_with = "count")]
+    follow: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// Only the last N that match
+    #[arg(short = 'n', long, value_name = "N")]
+    limit: Option<usize>,
+    /// Print only how many match; statements, if no other kind is named
+    #[arg(long, conflicts_with_all = ["json", "limit"])]
+    count: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Verify {
+    #[command(flatten)]
+    place: Place,
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        Self::Message(format!("audit log: {error}"))
+    }
+}
+
+impl From<BadBody> for Failure {
+    fn from(BadBody(place): BadBody) -> Self {
+        Self::Message(format!("audit log: body of record {} cannot be read", place.record))
+    }
+}
+
+/// Shows or verifies the log. 0: done and in order; 1: not.
+#[must_use]
+pub fn run(args: &Args) -> ExitCode {
+    finish(match &args.command {
+        Command::Show(args) => show(args),
+        Command::Verify(args) => check(args),
+    })
+}
+
+/// What is still to be printed or counted.
+struct Output<'a> {
+    args: &'a Show,
+    out: io::StdoutLock<'static>,
+    last: VecDeque<String>,
+    holds_back: bool,
+    matches: u64,
+}
+
+impl Output<'_> {
+    fn take(&mut self, pieces: &Pieces, shown: &Shown<'_>) -> Result<(), Failure> {
+        let Some(text) = self.args.wanted(pieces, shown) else { return Ok(()) };
+        self.matches = self.matches.saturating_add(1);
+        if self.args.count {
+            return Ok(());
+        }
+        let line = if self.args.json { json(shown, &text) } else { human(shown, &text) };
+        match self.args.limit().filter(|_| self.holds_back) {
+            None => writeln!(self.out, "{line}")?,
+            Some(limit) => {
+                self.last.push_back(line);
+                while self.last.len() > limit {
+                    self.last.pop_front();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn release(&mut self) -> Result<(), Failure> {
+        self.holds_back = false;
+        for line in self.last.drain(..) {
+            writeln!(self.out, "{line}")?;
+        }
+        Ok(self.out.flush()?)
+    }
+}
+
+fn show(args: &Show) -> Result<ExitCode, Failure> {
+    let folder = args.place.folder()?;
+    let mut reader = Reader::open_since(&folder, args.since.unwrap_or(0))?;
+    let mut joiner = Joiner::new(&reader);
+    let (out, last) = (io::stdout().lock(), VecDeque::new());
+    let mut output = Output { args, out, last, holds_back: true, matches: 0 };
+    let mut progress =
+        (args.count || args.limit().is_some()).then(|| Progress::start("reading the audit log"));
+    loop {
+        let read = read_on(&mut reader, &mut joiner, &mut output);
+        if args.follow {
+            read?;
+            drop(progress.take());
+            output.release()?;
+            std::thread::sleep(FOLLOW_EVERY);
+            continue;
+        }
+        // What was read is shown also when something behind it is damaged.
+        let end = read.and_then(|()| Ok(reader.end()?));
+        if matches!(end, Ok(End::More)) {
+            continue;
+        }
+        joiner.finish(|shown| output.take(&reader.pieces(), shown))?;
+        drop(progress);
+        output.release()?;
+        if args.count {
+            writeln!(output.out, "{}", output.matches)?;
+        }
+        if let End::Torn(bytes) = end? {
+            writeln!(
+                io::stderr(),
+                "onevault: the log ends with {bytes} bytes of a write that was not completed"
+            )?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+}
+
+fn read_on(reader: &mut Reader, joiner: &mut Joiner, output: &mut Output<'_>) -> Result<(), Failure> {
+    let pieces = reader.pieces();
+    while let Some(raw) = reader.next_record()? {
+        joiner.take(&raw, |shown| output.take(&pieces, shown))?;
+    }
+    Ok(())
+}
+
+impl Show {
+    fn limit(&self) -> Option<usize> {
+        self.limit.or_else(|| (self.follow && self.since.is_none()).then_some(10))
+    }
+
+    /// The whole text, if all filters let the record pass.
+    fn wanted<'a>(&self, pieces: &Pieces, shown: &Shown<'a>) -> Option<std::borrow::Cow<'a, [u8]>> {
+        let summary = summary(&shown.entry);
+        let is = |wanted: &Option<String>, found: &[u8]| {
+            wanted.as_ref().is_none_or(|wanted| wanted.as_bytes() == found)
+        };
+        let kind = self.kind.as_deref().or(self.count.then_some("statement"));
+        let passes = is(&self.customer, summary.customer)
+            && is(&self.login, summary.login)
+            && self.since.is_none_or(|since| summary.time_ns >= since)
+            && self.until.is_none_or(|until| summary.time_ns < until)
+            && self.outcome.is_none_or(|outcome| outcome == summary.outcome)
+            && kind.is_none_or(|kind| kind == summary.kind || kind == summary.class);
+        if !passes {
+            return None;
+        }
+        if self.count && self.grep.is_none() {
+            return Some(std::borrow::Cow::Borrowed(b""));
+        }
+        let text = shown.text.load(pieces);
+        let found = self
+            .grep
+            .as_ref()
+            .is_none_or(|part| holds(&text, part.as_bytes()) || holds(summary.words, part.as_bytes()));
+        found.then_some(text)
+    }
+}
+
+/// Whether `part` occurs in `text`.
+fn holds(text: &[u8], part: &[u8]) -> bool {
+    part.is_empty() || text.windows(part.len()).any(|window| window == part)
+}
+
+fn check(args: &Verify) -> Result<ExitCode, Failure> {
+    let folder = args.place.folder()?;
+    let progress = Progress::start("verifying the audit log");
+    let verified = verify(&folder, |_| {});
+    drop(progress);
+    let mut out = io::stdout().lock();
+    match verified {
+        Ok(counts) => {
+            write_counts(&mut out, &folder, &counts)?;
+            out.flush()?;
+            Ok(if counts.torn_bytes == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Err(error @ ReadError::Damaged { .. }) => {
+            writeln!(out, "damaged: {error}")?;
+            out.flush()?;
+            Ok(ExitCode::FAILURE)
+        }
+        Err(error @ (ReadError::Io(..) | ReadError::Empty(_))) => Err(error.into()),
+    }
+}
+
+fn write_counts(out: &mut impl Write, folder: &Path, counts: &Counts) -> io::Result<()> {
+    let Counts { segments, records, statements, intents_open, .. } = *counts;
+    writeln!(out, "{}: {records} records in {segments} segments, {statements} statements", folder.display())?;
+    writeln!(out, "{} starts, {} of them after a crash", counts.starts, counts.starts_after_crash)?;
+    if counts.bytes_cut > 0 {
+        writeln!(out, "{} bytes of torn ends were cut at a start (kept in *.cut)", counts.bytes_cut)?;
+    }
+    if intents_open > 0 {
+        writeln!(out, "{intents_open} statements without an outcome: running, or ended by a crash")?;
+    }
+    if counts.gaps > 0 {
+        writeln!(out, "{} times the log could not be written; statements were refused", counts.gaps)?;
+    }
+    if counts.torn_bytes > 0 {
+        let bytes = counts.torn_bytes;
+        return writeln!(out, "torn: {bytes} bytes behind record {records} are no record; a start cuts them");
+    }
+    writeln!(out, "checksums, record numbers and chain are whole")
+}
+
+fn parse_kind(text: &str) -> Result<String, String> {
+    let names = || {
+        let statements = Kind::ALL.iter().map(|kind| kind.name());
+        statements.chain(EventKind::ALL.iter().map(|kind| kind.name())).chain(OTHER_KINDS.iter().copied())
+    };
+    if names().any(|name| name == text) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("must be one of {}", names().collect::<Vec<_>>().join(", ")))
+}
+
+fn parse_outcome(text: &str) -> Result<Outcome, String> {
+    Outcome::ALL
+        .iter()
+        .copied()
+        .find(|outcome| outcome.name() == text)
+        .ok_or_else(|| "must be ok, error, refused, skipped, cancelled or unknown".to_owned())
+}
+
+/// A time in UTC, in ns since 1970.
+fn parse_time(text: &str) -> Result<u64, String> {
+    let ago = text.char_indices().next_back().and_then(|(at, unit)| {
+        let seconds = match unit {
+            's' => 1,
+            'm' => 60,
+            'h' => 3_600,
+            'd' => 86_400,
+            _ => return None,
+        };
+        let count: u64 = text.get(..at)?.parse().ok()?;
+        let ago = Duration::from_secs(count.checked_mul(seconds)?);
+        u64::try_from(wall_clock().saturating_sub(ago).as_nanos()).ok()
+    });
+    if let Some(time_ns) = ago {
+        return Ok(time_ns);
+    }
+    let plain = text.replace(' ', "T");
+    let to_minutes = format_description!("[year]-[month]-[day]T[hour]:[minute]");
+    let to_seconds = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
+    let date = format_description!("[year]-[month]-[day]");
+    let time = OffsetDateTime::parse(&plain, &Rfc3339)
+        .or_else(|_| PrimitiveDateTime::parse(&plain, to_seconds).map(PrimitiveDateTime::assume_utc))
+        .or_else(|_| PrimitiveDateTime::parse(&plain, to_minutes).map(PrimitiveDateTime::assume_utc))
+        .or_else(|_| Date::parse(&plain, date).map(|date| date.midnight().assume_utc()))
+        .map_err(|_| "must look like 2026-03-01, 2026-03-01T12:00:00Z, 15m, 2h or 7d".to_owned())?;
+    u64::try_from(time.unix_timestamp_nanos()).map_err(|_| "must be after 1970".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        let day = 1_772_323_200_000_000_000;
+        for (text, expected) in [
+            ("2026-03-01", day),
+            ("2026-03-01 00:01", day + 60_000_000_000),
+            ("2026-03-01T00:00:01", day + 1_000_000_000),
+            ("2026-03-01T01:00:00.5+01:00", day + 500_000_000),
+        ] {
+            assert_eq!(parse_time(text), Ok(expected), "{text}");
+        }
+        let hour_ago = parse_time("1h").unwrap();
+        let now = u64::try_from(wall_clock().as_nanos()).unwrap();
+        assert!((3_599_000_000_000..3_700_000_000_000).contains(&(now - hour_ago)));
+        for bad in ["", "x", "1w", "2026-13-01", "-1h", "1969-01-01"] {
+            assert!(parse_time(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_part_is_found_wherever_it_lies() {
+        assert!(
+            holds(b"select 1", b"lect") && holds(b"x", b"") && !holds(b"", b"x") && !holds(b"ab", b"abc")
+        );
+    }
+}

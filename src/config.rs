@@ -1,0 +1,301 @@
+//! `config/onevault.yaml`, typed: how long, how many, how big.
+//!
+//! Every limit has a default and its unit in its name. Unknown keys are refused with file, line and column, and so
+//! are values out of range. Paths are relative to the folder in which the process was started.
+//! This room knows nothing of customers; theirs is [`crate::customers`].
+
+mod load;
+mod problem;
+mod typed;
+mod yaml;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+pub use load::{is_host_name, load};
+pub use problem::{Fault, Place, Problem, Problems};
+#[cfg(test)]
+pub(crate) use typed::absent_keys;
+pub use typed::read as read_typed;
+pub use yaml::{Node, parse as parse_yaml, read as read_text};
+
+/// The whole of `config/onevault.yaml`.
+#[derive(Debug, Clone, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where clients connect.
+    pub listen: Listen,
+    /// Certificates shown to clients.
+    pub tls: Tls,
+    /// Where customers are described.
+    pub customers: Customers,
+    /// Limits that protect everyone from anyone.
+    pub limits: Limits,
+    /// How backends are kept.
+    pub pool: Pool,
+    /// Where the statement log goes.
+    pub audit: Audit,
+    /// Health and metrics.
+    pub http: Http,
+    /// The PostgreSQL servers on which `onevault customer create` makes databases.
+    pub provision: Provision,
+    /// What OneVault says of itself.
+    pub log: Log,
+}
+
+/// Where clients connect.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listen {
+    /// Address and port for Postgres clients.
+    pub address: SocketAddr,
+    /// Worker threads, each with a runtime of its own; 0 means one per core.
+    pub workers: usize,
+    /// `<customer>.<base_domain>` names a customer in SNI; empty: only customers' own domains do.
+    pub base_domain: String,
+    /// Lets clients from a loopback address connect without TLS.
+    pub plain_from_loopback: bool,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 6432)),
+            workers: 0,
+            base_domain: String::new(),
+            plain_from_loopback: false,
+        }
+    }
+}
+
+/// Certificates shown to clients.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// Certificate chains and keys (PEM); the first is shown when no name fits. Re-read when a file changes.
+    pub certificates: Vec<Certificate>,
+    /// `1.2` or `1.3`.
+    pub min_version: TlsVersion,
+    /// Makes a development certificate and authority in this folder when `certificates` is empty.
+    pub development_dir: Option<PathBuf>,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self { certificates: Vec::new(), min_version: TlsVersion::V1_2, development_dir: None }
+    }
+}
+
+/// One certificate chain and its private key, both PEM files.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// The chain, leaf first.
+    pub chain: PathBuf,
+    /// The private key; readable by its owner only.
+    pub key: PathBuf,
+}
+
+/// The oldest TLS version a client may speak.
+#[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2
+    #[serde(rename = "1.2")]
+    V1_2,
+    /// TLS 1.3
+    #[serde(rename = "1.3")]
+    V1_3,
+}
+
+/// Where customers are described.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Customers {
+    /// Holds `<id>/config.yaml` for each customer; watched.
+    pub configurations_dir: PathBuf,
+    /// Holds the SQL templates for new databases.
+    pub templates_dir: PathBuf,
+}
+
+impl Default for Customers {
+    fn default() -> Self {
+        Self {
+            configurations_dir: "customers/configurations".into(),
+            templates_dir: "customers/templates".into(),
+        }
+    }
+}
+
+/// Limits that protect everyone from anyone.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Client connections of the whole process; one more is refused with 53300.
+    pub clients_max: usize,
+    /// Client connections from one address.
+    pub clients_per_address_max: usize,
+    /// Backends of the whole process.
+    pub backends_max: usize,
+    /// From accept to the end of the login.
+    pub login_timeout_ms: u64,
+    /// The largest message a logged-in client may send, in bytes (at most 1 GiB - 1).
+    pub message_bytes_max: u32,
+    /// How long a draining process waits for open transactions.
+    pub drain_timeout_ms: u64,
+    /// `CancelRequest`s being carried out at one time.
+    pub cancels_in_flight_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            clients_max: 10_000,
+            clients_per_address_max: 10_000,
+            backends_max: 1_000,
+            login_timeout_ms: 15_000,
+            message_bytes_max: (1 << 30) - 1,
+            drain_timeout_ms: 30_000,
+            cancels_in_flight_max: 64,
+        }
+    }
+}
+
+/// How backends are kept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pool {
+    /// `session`: a backend belongs to its client from login to end.
+    pub mode: PoolMode,
+    /// Dials a new backend for every session instead of reusing scrubbed ones.
+    pub fresh_backends: bool,
+    /// Dialling and logging in at the server.
+    pub connect_timeout_ms: u64,
+    /// Waiting for a backend; after that 53300 names the limit.
+    pub wait_timeout_ms: u64,
+    /// An unused backend is closed after this time.
+    pub idle_timeout_ms: u64,
+    /// A backend older than this is not used again.
+    pub lifetime_ms: u64,
+    /// Scrubbing a backend before it is used again; slower ones are closed.
+    pub scrub_timeout_ms: u64,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            mode: PoolMode::Session,
+            fresh_backends: false,
+            connect_timeout_ms: 5_000,
+            wait_timeout_ms: 15_000,
+            idle_timeout_ms: 60_000,
+            lifetime_ms: 3_600_000,
+            scrub_timeout_ms: 5_000,
+        }
+    }
+}
+
+/// When a backend is given back.
+#[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum PoolMode {
+    /// At the end of the session.
+    Session,
+}
+
+/// Where the statement log goes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// Off only for measurements: nothing is recorded.
+    pub enabled: bool,
+    /// Holds the journal's segments.
+    pub directory: PathBuf,
+    /// What holds for customers that say nothing else.
+    pub mode: AuditMode,
+    /// A write or sync that takes longer makes statements fail with 58030.
+    pub stall_timeout_ms: u64,
+    /// How often `buffered` records are written and synced at the latest.
+    pub flush_interval_ms: u64,
+    /// Size of a segment file; it is filled with zeros ahead of use.
+    pub segment_bytes: u64,
+    /// Records waiting for the writer, in bytes; beyond that statements wait.
+    pub buffer_bytes: usize,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            directory: "var/audit".into(),
+            mode: AuditMode::Buffered,
+            stall_timeout_ms: 5_000,
+            flush_interval_ms: 20,
+            segment_bytes: 64 << 20,
+            buffer_bytes: 16 << 20,
+        }
+    }
+}
+
+/// How durable a record is, and when.
+#[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "snake_case")]
+pub enum AuditMode {
+    /// On disk within 50 ms; a full buffer makes statements wait, it never drops.
+    Buffered,
+    /// On disk before the client sees `ReadyForQuery`.
+    Acknowledged,
+    /// The intent is on disk before the statement's bytes reach the database.
+    WriteAhead,
+}
+
+/// Health and metrics.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// Address of `/health` and `/metrics`; absent: not served.
+    pub address: Option<SocketAddr>,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { address: Some(SocketAddr::from(([127, 0, 0, 1], 9640))) }
+    }
+}
+
+/// The PostgreSQL servers on which databases are made.
+#[derive(Debug, Clone, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Provision {
+    /// `host=.. port=.. user=.. sslmode=..` of a login that may create roles and databases.
+    pub server: String,
+    /// Its password: `env:NAME` or `file:PATH`.
+    pub password: Option<String>,
+}
+
+/// What OneVault says of itself on standard error.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug` or a filter in `tracing` form.
+    pub level: String,
+    /// `text` or `json`.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Text }
+    }
+}
+
+/// The shape of a log line.
+#[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,206 @@
+//! From the file to a [`Config`]: typed, then checked for ranges.
+
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use super::{Config, Fault, Node, Problem, Problems, parse_yaml, read_text, read_typed};
+
+/// A day in milliseconds: no wait is longer.
+const DAY_MS: u64 = 86_400_000;
+
+/// Reads a configuration file; what it leaves out has its default. An empty file is a configuration.
+///
+/// # Errors
+/// All that is wrong with it, each with file, line and column.
+pub fn load(path: &Path) -> Result<Config, Problems> {
+    let text = read_text(path).map_err(|problem| Problems(vec![problem]))?;
+    parse(&text)
+        .map_err(|faults| Problems(faults.into_iter().map(|fault| Problem::in_file(path, fault)).collect()))
+}
+
+impl Config {
+    /// [`load`] for callers that want one sentence.
+    ///
+    /// # Errors
+    /// All that is wrong, one problem a line.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        load(path).map_err(|problems| problems.to_string())
+    }
+}
+
+fn parse(text: &str) -> Result<Config, Vec<Fault>> {
+    let tree = parse_yaml(text).map_err(|fault| vec![fault])?;
+    let config: Config = read_typed(&tree)?;
+    let mut faults = Vec::new();
+    for (path, value, range) in numbers(&config) {
+        if !range.contains(&value) {
+            let (low, high) = (range.start(), range.end());
+            let key = path.join(".");
+            let text = format!("`{key}` is {value}; it must be from {low} to {high}");
+            faults.push(Fault::new(tree.place(&path), text));
+        }
+    }
+    check_texts(&config, &tree, &mut faults);
+    faults.sort_by_key(|fault| fault.place);
+    if faults.is_empty() { Ok(config) } else { Err(faults) }
+}
+
+/// Every number with the range it may have.
+fn numbers(config: &Config) -> Vec<([&'static str; 2], u64, RangeInclusive<u64>)> {
+    let wide = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    let Config { listen, limits, pool, audit, .. } = config;
+    let count = 1..=10_000_000;
+    let time_ms = 1..=DAY_MS;
+    vec![
+        (["listen", "workers"], wide(listen.workers), 0..=1024),
+        (["limits", "clients_max"], wide(limits.clients_max), count.clone()),
+        (["limits", "clients_per_address_max"], wide(limits.clients_per_address_max), count.clone()),
+        (["limits", "backends_max"], wide(limits.backends_max), count.clone()),
+        (["limits", "login_timeout_ms"], limits.login_timeout_ms, 1..=600_000),
+        (["limits", "message_bytes_max"], limits.message_bytes_max.into(), 1024..=(1 << 30) - 1),
+        (["limits", "drain_timeout_ms"], limits.drain_timeout_ms, time_ms.clone()),
+        (["limits", "cancels_in_flight_max"], wide(limits.cancels_in_flight_max), count),
+        (["pool", "connect_timeout_ms"], pool.connect_timeout_ms, time_ms.clone()),
+        (["pool", "wait_timeout_ms"], pool.wait_timeout_ms, time_ms.clone()),
+        (["pool", "idle_timeout_ms"], pool.idle_timeout_ms, time_ms.clone()),
+        (["pool", "lifetime_ms"], pool.lifetime_ms, 1..=DAY_MS.saturating_mul(365)),
+        (["pool", "scrub_timeout_ms"], pool.scrub_timeout_ms, time_ms.clone()),
+        (["audit", "stall_timeout_ms"], audit.stall_timeout_ms, time_ms),
+        (["audit", "flush_interval_ms"], audit.flush_interval_ms, 1..=50),
+        (["audit", "segment_bytes"], audit.segment_bytes, 1 << 20..=1 << 40),
+        (["audit", "buffer_bytes"], wide(audit.buffer_bytes), 4 << 10..=1 << 40),
+    ]
+}
+
+fn check_texts(config: &Config, tree: &Node, faults: &mut Vec<Fault>) {
+    let mut check = |path: &[&str], is_good: bool, text: &str| {
+        if !is_good {
+            faults.push(Fault::new(tree.place(path), text));
+        }
+    };
+    let base = &config.listen.base_domain;
+    check(&["listen", "base_domain"], base.is_empty() || is_host_name(base), "`base_domain` is no host name");
+    let password = config.provision.password.as_deref();
+    let is_reference = password.is_none_or(|text| text.starts_with("env:") || text.starts_with("file:"));
+    let text = "`password` must be a reference (env:NAME or file:PATH), not the secret itself";
+    check(&["provision", "password"], is_reference, text);
+    check(&["log", "level"], !config.log.level.trim().is_empty(), "`level` is empty");
+}
+
+/// Letters, digits and `-` in labels of 1 to 63 bytes, at most 253 in all.
+#[must_use]
+pub fn is_host_name(text: &str) -> bool {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    text.len() <= 253
+        && text.split('.').all(|label| (1..=63).contains(&label.len()) && label.bytes().all(good))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{AuditMode, TlsVersion, absent_keys};
+
+    fn faults(text: &str) -> Vec<String> {
+        let shown = |fault: Fault| format!("{}:{}: {}", fault.place.line, fault.place.column, fault.text);
+        parse(text).map(|_| ()).unwrap_err().into_iter().map(shown).collect()
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_default() {
+        assert_eq!(format!("{:?}", parse("").unwrap()), format!("{:?}", Config::default()));
+        assert_eq!(
+            format!("{:?}", parse("# nothing\nlimits:\n").unwrap()),
+            format!("{:?}", Config::default())
+        );
+        let config = parse("limits: { clients_max: 7 }\ntls: { min_version: 1.3 }\n").unwrap();
+        assert_eq!((config.limits.clients_max, config.tls.min_version), (7, TlsVersion::V1_3));
+        assert_eq!(config.limits.backends_max, 1_000);
+        assert_eq!(parse("audit: {mode: write_ahead}").unwrap().audit.mode, AuditMode::WriteAhead);
+    }
+
+    #[test]
+    fn the_documented_file_has_every_key_with_its_default() {
+        let text = include_str!("../../config/onevault.yaml");
+        let tree = parse_yaml(text).unwrap();
+        assert_eq!(absent_keys::<Config>(&tree), Vec::<String>::new());
+        let mut config = parse(text).unwrap();
+        // The one key that is not at its default, as its comment says.
+        assert_eq!(config.tls.development_dir.take(), Some("var/certificates".into()));
+        assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
+    }
+
+    #[test]
+    fn every_fault_is_told_with_its_place_and_a_suggestion() {
+        let text = "\
+listen:
+  adress: 127.0.0.1:1
+limits:
+  clinets_max: 3
+  backends_max: many
+  message_bytes_max: 3
+pool:
+  mode: sesion
+zzz: 1
+";
+        assert_eq!(
+            faults(text),
+            [
+                "2:3: unknown key `adress`, did you mean `address`?",
+                "4:3: unknown key `clinets_max`, did you mean `clients_max`?",
+                "5:17: `backends_max`: invalid type: string \"many\", expected usize",
+                "8:9: `mode`: unknown value `sesion`, did you mean `session`?",
+                "9:1: unknown key `zzz`, expected one of `listen`, `tls`, `customers`, `limits`, `pool`, \
+                 `audit`, `http`, `provision`, `log`",
+            ]
+        );
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused() {
+        let found = faults(
+            "limits:\n  message_bytes_max: 1073741824\n  clients_max: 0\npool: {wait_timeout_ms: 0}\n",
+        );
+        assert_eq!(
+            found,
+            [
+                "2:22: `limits.message_bytes_max` is 1073741824; it must be from 1024 to 1073741823",
+                "3:16: `limits.clients_max` is 0; it must be from 1 to 10000000",
+                "4:25: `pool.wait_timeout_ms` is 0; it must be from 1 to 86400000",
+            ]
+        );
+        let secret = faults("provision: {password: hunter2}").join("");
+        assert!(secret.contains("reference") && !secret.contains("hunter2"), "{secret}");
+    }
+
+    #[test]
+    fn bombs_and_double_keys_are_refused() {
+        let bomb = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n";
+        assert_eq!(faults(bomb), ["1:4: anchors and tags are not allowed"]);
+        assert!(faults("limits: !!map {}")[0].contains("tags"));
+        assert_eq!(faults("log: {}\nhttp: {}\nlog: {}"), ["3:1: key `log` appears twice, first in line 1"]);
+        assert!(faults("log: {}\n---\nlog: {}")[0].contains("one document"));
+        assert!(faults(&format!("{}{}", "[".repeat(40), "]".repeat(40)))[0].contains("deeper than 32"));
+        assert!(faults(&"[".repeat(100_000))[0].contains("invalid YAML"));
+        let deep: String = (0..40).map(|level| format!("{}a:\n", " ".repeat(level))).collect();
+        assert!(faults(&deep)[0].contains("deeper than 32"));
+        assert!(faults("? [a]\n: b")[0].contains("a key must be a text"));
+        assert!(faults("a: [")[0].contains("invalid YAML"));
+    }
+
+    #[test]
+    fn a_file_is_not_read_without_bound() {
+        let path = std::env::temp_dir().join(format!("onevault-config-{}.yaml", std::process::id()));
+        std::fs::write(&path, "#".repeat((1 << 20) + 1)).unwrap();
+        let error = Config::read(&path).unwrap_err();
+        std::fs::remove_file(&path).unwrap();
+        assert!(error.contains("larger than 1048576 bytes"), "{error}");
+        assert!(Config::read(Path::new("/nonexistent/x.yaml")).unwrap_err().contains("could not open"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_without_a_panic(text in "[a-z\\-:\\[\\]{}&*!|>'\"#\n\t ,?%@0-9]{0,200}") {
+            let _ = parse(&text);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Error codes.
+//!
+//! Source: errcodes-appendix
+
+use std::fmt;
+
+/// Five characters that say what kind of error it is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SqlState(pub [u8; 5]);
+
+macro_rules! states {
+    ($($(#[$doc:meta])* $name:ident = $code:literal;)*) => {
+        impl SqlState {
+            $($(#[$doc])* pub const $name: Self = Self(*$code);)*
+        }
+    };
+}
+
+states! {
+    /// successful_completion
+    SUCCESSFUL_COMPLETION = b"00000";
+    /// connection_exception
+    CONNECTION_EXCEPTION = b"08000";
+    /// connection_failure
+    CONNECTION_FAILURE = b"08006";
+    /// protocol_violation
+    PROTOCOL_VIOLATION = b"08P01";
+    /// feature_not_supported
+    FEATURE_NOT_SUPPORTED = b"0A000";
+    /// invalid_parameter_value
+    INVALID_PARAMETER_VALUE = b"22023";
+    /// active_sql_transaction
+    ACTIVE_SQL_TRANSACTION = b"25001";
+    /// invalid_authorization_specification
+    INVALID_AUTHORIZATION = b"28000";
+    /// invalid_password
+    INVALID_PASSWORD = b"28P01";
+    /// invalid_catalog_name: the database does not exist
+    INVALID_CATALOG_NAME = b"3D000";
+    /// insufficient_privilege
+    INSUFFICIENT_PRIVILEGE = b"42501";
+    /// too_many_connections
+    TOO_MANY_CONNECTIONS = b"53300";
+    /// program_limit_exceeded
+    PROGRAM_LIMIT_EXCEEDED = b"54000";
+    /// query_canceled
+    QUERY_CANCELED = b"57014";
+    /// admin_shutdown
+    ADMIN_SHUTDOWN = b"57P01";
+    /// cannot_connect_now
+    CANNOT_CONNECT_NOW = b"57P03";
+    /// io_error
+    IO_ERROR = b"58030";
+    /// internal_error
+    INTERNAL_ERROR = b"XX000";
+}
+
+impl SqlState {
+    /// The code as text; a server may send what it likes, so anything but ASCII reads `?`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or("?????")
+    }
+}
+
+impl fmt::Debug for SqlState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for SqlState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

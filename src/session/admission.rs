@@ -1,0 +1,283 @@
+//! From a startup packet to a session that holds a backend: who, where to, within which limits.
+//!
+//! What always holds: the order is negotiate, prove, route, count, lease; a client that is turned away is told
+//! why in PostgreSQL's words, and the log has the true reason.
+//!
+//! Source: protocol-flow#PROTOCOL-FLOW-START-UP
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::audit::{Event, EventKind, Outcome, Who};
+use crate::backend::{Answer, Lease, LeaseError, Registration, Settings};
+use crate::ids::SessionId;
+use crate::protocol::report::{Report, ServerReport};
+use crate::protocol::sqlstate::SqlState;
+use crate::protocol::startup::{Startup, Version};
+use crate::protocol::write;
+use crate::routing::{self, Arrival, Candidate, Hints, Route};
+use crate::stream::Stream;
+use crate::telemetry;
+
+use super::census::Counted;
+use super::ledger::Ledger;
+use super::login::{self, LoginError};
+use super::{Registered, Shared, error};
+
+/// A client that was greeted.
+pub(crate) struct Arrived {
+    pub(crate) stream: Stream,
+    pub(crate) startup: Startup,
+    pub(crate) peer: SocketAddr,
+    pub(crate) sni: Option<String>,
+    pub(crate) end_point: Option<Vec<u8>>,
+    pub(crate) tls_version: Option<&'static str>,
+    pub(crate) deadline: Instant,
+}
+
+/// A session that may begin.
+pub(crate) struct Admitted {
+    /// Held for their end: the place in the count and the cancel key. First, so that both are free when the client
+    /// sees its connection end.
+    pub(crate) _held: (Counted, Registration),
+    pub(crate) registered: Registered,
+    pub(crate) ledger: Ledger,
+    pub(crate) lease: Lease,
+    pub(crate) stream: Stream,
+}
+
+/// What a client that is turned away is told, and what is recorded.
+struct TurnedAway {
+    kind: EventKind,
+    answer: Told,
+    reason: String,
+}
+
+enum Told {
+    Nothing,
+    Report(Report),
+    /// A server's own message, whole.
+    AsSent(Vec<u8>),
+}
+
+impl TurnedAway {
+    fn refused(report: Report, reason: impl Into<String>) -> Self {
+        Self { kind: EventKind::ConnectionRefused, answer: Told::Report(report), reason: reason.into() }
+    }
+}
+
+impl From<LoginError> for TurnedAway {
+    fn from(error: LoginError) -> Self {
+        let (answer, reason) = match error {
+            LoginError::Left => (Told::Nothing, "client left during the login".to_owned()),
+            LoginError::Violation(report) => {
+                let reason = report.message.clone().into_owned();
+                (Told::Report(report), reason)
+            }
+            LoginError::Refused(refusal) => (Told::Report(refusal.report()), refusal.reason().to_owned()),
+        };
+        Self { kind: EventKind::LoginFailed, answer, reason }
+    }
+}
+
+impl From<LeaseError> for TurnedAway {
+    fn from(error: LeaseError) -> Self {
+        let answer = match &error {
+            LeaseError::Limit { name } => Told::Report(error::no_backend(name)),
+            LeaseError::Connect(cause) => match cause.answer() {
+                Answer::AsSent(frame) => Told::AsSent(frame.to_vec()),
+                Answer::Report(report) => Told::Report(report),
+            },
+        };
+        Self { kind: EventKind::ConnectionRefused, answer, reason: error.to_string() }
+    }
+}
+
+/// Takes a client in, or tells it why not and closes its connection.
+pub(crate) async fn admit(shared: &Arc<Shared>, mut arrived: Arrived) -> Option<Admitted> {
+    let arrival = Arrival {
+        is_tls: arrived.stream.is_tls(),
+        sni: arrived.sni.as_deref(),
+        base_domain: &shared.config.listen.base_domain,
+    };
+    let hints = Hints::collect(&arrived.startup, arrival);
+    let turned_away = match hints {
+        Ok(hints) => {
+            let catalogue = shared.catalogues.load_full();
+            let candidate = routing::candidate(&catalogue, &hints, telemetry::unix_seconds());
+            match enter(shared, &mut arrived, (&hints, &candidate)).await {
+                Ok(entered) => return begin(shared, arrived, entered).await,
+                Err(turned_away) => {
+                    record(shared, &arrived, Some((&hints, &candidate)), &turned_away);
+                    turned_away
+                }
+            }
+        }
+        Err(refusal) => {
+            let turned_away = TurnedAway::refused(refusal.report(), refusal.reason());
+            record(shared, &arrived, None, &turned_away);
+            turned_away
+        }
+    };
+    say_no(&mut arrived.stream, turned_away.answer).await;
+    None
+}
+
+/// A client whose place is ready.
+struct Entered {
+    route: Route,
+    lease: Lease,
+    counted: Counted,
+    session: SessionId,
+}
+
+async fn enter(
+    shared: &Arc<Shared>,
+    arrived: &mut Arrived,
+    (hints, candidate): (&Hints, &Candidate),
+) -> Result<Entered, TurnedAway> {
+    if shared.is_draining() {
+        return Err(TurnedAway::refused(error::shutting_down(), "draining"));
+    }
+    if arrived.startup.get("replication").is_some_and(|value| !means_false(value)) {
+        return Err(TurnedAway::refused(error::replication_refused(), "replication"));
+    }
+    let login = async {
+        negotiate(&mut arrived.stream, &arrived.startup).await.map_err(LoginError::from)?;
+        let catalogue = shared.catalogues.load_full();
+        let end_point = arrived.end_point.take();
+        login::prove(&mut arrived.stream, &catalogue, candidate, &shared.mock_key, end_point).await
+    };
+    let began = Instant::now();
+    let proof = match timeout_at(arrived.deadline, login).await {
+        Ok(Err(LoginError::Refused(refusal))) => {
+            let delay = shared.throttle.failed(arrived.peer.ip(), began.into_std());
+            tokio::time::sleep_until(began + delay).await;
+            return Err(LoginError::Refused(refusal).into());
+        }
+        Ok(proof) => proof?,
+        Err(_) => return Err(TurnedAway::refused(error::login_timeout(), "login timeout")),
+    };
+    let catalogue = shared.catalogues.load_full();
+    let route = routing::route(&catalogue, candidate, proof, hints.database())
+        .map_err(|refusal| TurnedAway::refused(refusal.report(), refusal.reason()))?;
+    let counted = shared
+        .census
+        .enter(&route)
+        .map_err(|limit| TurnedAway::refused(error::too_many_clients(limit), format!("limit {limit}")))?;
+    let settings = Settings::new(hints.settings().iter().map(|(name, value)| (&**name, &**value)));
+    let lease = shared.pools.lease(&route, &settings).await?;
+    Ok(Entered { route, lease, counted, session: shared.next_session() })
+}
+
+/// The last messages before the session: what the server reports, the key to cancel, ready.
+async fn begin(shared: &Arc<Shared>, mut arrived: Arrived, entered: Entered) -> Option<Admitted> {
+    let Entered { route, lease, counted, session } = entered;
+    let registered = shared.register(session, route.customer().id.clone());
+    let Some(registration) = shared.cancels.register(session, &lease, secret_bytes(&arrived.startup)) else {
+        say_no(&mut arrived.stream, Told::Report(error::no_randomness())).await;
+        return None;
+    };
+    let mut out = Vec::with_capacity(1024);
+    write::authentication_ok(&mut out);
+    for (name, value) in lease.parameters.iter() {
+        write::parameter_status(&mut out, name, value);
+    }
+    write::backend_key_data(&mut out, registration.key());
+    out.extend_from_slice(&lease.notices);
+    write::ready_for_query(&mut out, b'I');
+
+    let mode = route.customer().audit_mode(shared.config.audit.mode);
+    let log = shared.audit.session(&who(&arrived, &route, &lease, session));
+    let mut ledger = Ledger::new(log, mode, telemetry::Statements::of(route.customer().id.as_str()));
+    if let Err(unavailable) = ledger.log().opened() {
+        say_no(&mut arrived.stream, Told::Report(error::audit_unavailable(unavailable))).await;
+        return None;
+    }
+    if timeout_at(arrived.deadline, login::send(&mut arrived.stream, &mut out)).await.is_err() {
+        return None;
+    }
+    telemetry::login("ok");
+    let Arrived { stream, .. } = arrived;
+    Some(Admitted { stream, lease, ledger, registered, _held: (counted, registration) })
+}
+
+fn who<'a>(arrived: &'a Arrived, route: &'a Route, lease: &'a Lease, session: SessionId) -> Who<'a> {
+    Who {
+        session: session.0,
+        customer: route.customer().id.as_str(),
+        login: route.login().as_str(),
+        role: route.server().role.as_str(),
+        database: route.database().as_str(),
+        credential: route.credential().as_str(),
+        client_address: arrived.peer,
+        tls: arrived.tls_version,
+        application_name: lease.parameters.get(b"application_name").unwrap_or_default(),
+        backend_pid: lease.key.process_id,
+    }
+}
+
+/// `NegotiateProtocolVersion`, once, where the client asks for more than we speak.
+async fn negotiate(stream: &mut Stream, startup: &Startup) -> std::io::Result<()> {
+    if startup.version == startup.negotiated() && startup.unknown_options().next().is_none() {
+        return Ok(());
+    }
+    let mut out = Vec::new();
+    let unknown: Vec<&str> = startup.unknown_options().collect();
+    write::negotiate_protocol_version(&mut out, startup.negotiated(), unknown.into_iter());
+    login::send(stream, &mut out).await
+}
+
+/// The length of a cancel key's secret.
+fn secret_bytes(startup: &Startup) -> usize {
+    if startup.negotiated() >= Version::V3_2 { 32 } else { 4 }
+}
+
+/// How PostgreSQL reads a boolean that is off.
+fn means_false(value: &str) -> bool {
+    ["false", "off", "no", "0", "f", "n", "of", "fa", "fal", "fals"]
+        .contains(&value.to_ascii_lowercase().as_str())
+}
+
+fn record(shared: &Shared, arrived: &Arrived, who: Option<(&Hints, &Candidate)>, turned_away: &TurnedAway) {
+    let sqlstate = match &turned_away.answer {
+        // Nobody was told anything: a client that leaves at the password prompt has not failed a login.
+        Told::Nothing => return,
+        Told::Report(report) => Some(report.code),
+        Told::AsSent(frame) => ServerReport::parse(frame.get(5..).unwrap_or_default()).code,
+    };
+    telemetry::login(if turned_away.kind == EventKind::LoginFailed { "failed" } else { "refused" });
+    let customer = who.and_then(|(_, candidate)| candidate.customer());
+    let startup = &arrived.startup;
+    let event = Event {
+        outcome: Outcome::Refused,
+        customer: customer.map_or("", |customer| customer.id.as_str()),
+        login: startup.get("user").unwrap_or_default().as_bytes(),
+        database: startup.get("database").unwrap_or_default().as_bytes(),
+        client_address: Some(arrived.peer),
+        tls: arrived.tls_version,
+        application_name: startup.get("application_name").unwrap_or_default().as_bytes(),
+        sqlstate: sqlstate.map(|code: SqlState| code.0),
+        detail: turned_away.reason.as_bytes(),
+        ..Event::new(turned_away.kind)
+    };
+    if let Err(unavailable) = shared.audit.event(&event) {
+        tracing::error!(%unavailable, "a refused login could not be recorded");
+    }
+    tracing::info!(
+        customer = event.customer,
+        address = %arrived.peer,
+        reason = turned_away.reason,
+        "client turned away"
+    );
+}
+
+async fn say_no(stream: &mut Stream, told: Told) {
+    match told {
+        Told::Nothing => {}
+        Told::Report(report) => super::life::farewell(stream, &report).await,
+        Told::AsSent(frame) => super::life::last_words(stream, &frame).await,
+    }
+}

@@ -1,0 +1,97 @@
+//! What the client is told when a session cannot begin or go on: one table from cause to SQLSTATE.
+//!
+//! Source: errcodes-appendix
+
+use crate::audit::Unavailable;
+use crate::protocol::frame::FrameError;
+use crate::protocol::report::Report;
+use crate::protocol::sqlstate::SqlState;
+
+use super::relay::End;
+
+/// A login took too long.
+pub(crate) fn login_timeout() -> Report {
+    Report::fatal(SqlState::CANNOT_CONNECT_NOW, "canceling authentication due to timeout")
+}
+
+/// A replication connection would go around the statement log.
+pub(crate) fn replication_refused() -> Report {
+    Report::fatal(SqlState::FEATURE_NOT_SUPPORTED, "replication connections are not supported")
+        .detail("What a replication connection reads cannot be recorded statement by statement.")
+}
+
+/// A message that may not come during a login.
+pub(crate) fn unexpected_login_message() -> Report {
+    Report::fatal(SqlState::PROTOCOL_VIOLATION, "expected a password message")
+}
+
+/// The exchange itself broke its rules.
+pub(crate) fn malformed_login(cause: &impl std::fmt::Display) -> Report {
+    Report::fatal(SqlState::PROTOCOL_VIOLATION, "malformed SCRAM message").detail(cause.to_string())
+}
+
+/// A limit on clients is reached.
+pub(crate) fn too_many_clients(limit: &str) -> Report {
+    Report::fatal(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already")
+        .detail(format!("The limit {limit} is reached."))
+}
+
+/// All backends a limit allows are in use.
+pub(crate) fn no_backend(limit: &str) -> Report {
+    Report::fatal(SqlState::TOO_MANY_CONNECTIONS, "too many connections to the database")
+        .detail(format!("All backends within the limit {limit} are in use."))
+}
+
+/// The operating system gives no random bytes for a key.
+pub(crate) fn no_randomness() -> Report {
+    Report::fatal(SqlState::INTERNAL_ERROR, "no random bytes for a cancel key")
+}
+
+/// The process is ending.
+pub(crate) fn shutting_down() -> Report {
+    Report::fatal(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
+}
+
+/// The log cannot take a record.
+pub(crate) fn audit_unavailable(cause: Unavailable) -> Report {
+    Report::fatal(SqlState::IO_ERROR, "the audit log is not available")
+        .detail(cause.to_string())
+        .hint("No statement is let through without its record. Try again when the log can be written.")
+}
+
+/// What a client is told at the end of its session; `None` when it knows or is gone.
+pub(crate) fn farewell(end: &End) -> Option<Report> {
+    match end {
+        End::Terminated | End::ClientLeft | End::BackendLeft { told: true } => None,
+        End::BackendLeft { told: false } => {
+            Some(Report::fatal(SqlState::CONNECTION_FAILURE, "the connection to the database was lost"))
+        }
+        End::Violation(error) => Some(Report::fatal(SqlState::PROTOCOL_VIOLATION, violation(error))),
+        End::UnknownMessage(tag) => {
+            Some(Report::fatal(SqlState::PROTOCOL_VIOLATION, format!("invalid frontend message type {tag}")))
+        }
+        End::BackendViolation => Some(Report::fatal(
+            SqlState::CONNECTION_FAILURE,
+            "the database sent a message that breaks the protocol",
+        )),
+        End::Audit(cause) => Some(audit_unavailable(*cause)),
+        End::Drained | End::Killed => Some(shutting_down()),
+    }
+}
+
+fn violation(error: &FrameError) -> String {
+    error.to_string()
+}
+
+/// The word for a session's end in its record.
+pub(crate) const fn reason(end: &End) -> &'static str {
+    match end {
+        End::Terminated => "terminate",
+        End::ClientLeft => "client left",
+        End::BackendLeft { .. } => "database left",
+        End::Violation(_) | End::UnknownMessage(_) => "protocol violation by client",
+        End::BackendViolation => "protocol violation by database",
+        End::Audit(_) => "audit log not available",
+        End::Drained | End::Killed => "shutdown",
+    }
+}

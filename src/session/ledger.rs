@@ -1,0 +1,390 @@
+//! Every execution from its request to its record.
+//!
+//! What always holds: each `Query`, `Execute` and `FunctionCall` becomes exactly one record, whatever becomes of
+//! it; a `Parse`, `Bind`, `Describe`, `Close` or `Sync` becomes one when it fails. Texts are resolved through
+//! names in the order of the server's answers. Nothing is allocated per message in the steady state.
+//!
+//! In `write_ahead` a request's intent is recorded when it is read, before its bytes go on; in the other modes one
+//! joined record is written when the outcome is known, an `Execute`'s at its `ReadyForQuery`.
+
+use std::collections::VecDeque;
+
+use crate::audit::{Kind, Outcome, SessionLog, Ticket, Unavailable};
+use crate::config::AuditMode;
+use crate::protocol::frontend::{self as views, Bind, Parse, Target};
+use crate::protocol::report::ServerReport;
+use crate::protocol::sqlstate::SqlState;
+use crate::protocol::tag::{backend, frontend};
+use crate::telemetry;
+
+use super::book::{Book, Op, Text};
+use super::lease::{Answer, Event, Lease, Request, Sent};
+use super::statements::significant;
+
+/// A client that is so many answers behind is not read from.
+const OWED_MAX: usize = 16 << 10;
+
+/// The requests of one session and their records.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    lease: Lease<Op>,
+    book: Book,
+    /// Requests that a failed batch skips as they come: an `Execute` among them gets its text from here.
+    skipped: VecDeque<(Request, Op)>,
+    /// What may give an `Execute` its text before it is answered.
+    ahead: Ahead,
+}
+
+/// Skipped `Parse`s and `Bind`s that are kept, the newest ones.
+const SKIPPED_MAX: usize = 1024;
+
+/// How many `Parse`s and `Bind`s are under way or skipped: without any there is nothing to look through.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ahead {
+    parses: usize,
+    binds: usize,
+}
+
+impl Ahead {
+    const fn of(&mut self, request: Request) -> Option<&mut usize> {
+        match request {
+            Request::Parse => Some(&mut self.parses),
+            Request::Bind => Some(&mut self.binds),
+            Request::Query
+            | Request::Describe
+            | Request::Execute
+            | Request::Close
+            | Request::Sync
+            | Request::Call
+            | Request::CopyEnd => None,
+        }
+    }
+
+    const fn came(&mut self, request: Request) {
+        if let Some(count) = self.of(request) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    const fn went(&mut self, request: Request) {
+        if let Some(count) = self.of(request) {
+            *count = count.saturating_sub(1);
+        }
+    }
+}
+
+/// A text that arrives in pieces.
+#[derive(Debug)]
+pub(crate) struct Long {
+    op: Op,
+    request: Request,
+    held: Vec<u8>,
+    in_name: bool,
+    ended: bool,
+}
+
+impl Ledger {
+    /// Begins with an idle session.
+    pub(crate) fn new(log: SessionLog, mode: AuditMode, counts: telemetry::Statements) -> Self {
+        Self {
+            lease: Lease::default(),
+            book: Book::new(log, mode, counts),
+            skipped: VecDeque::new(),
+            ahead: Ahead::default(),
+        }
+    }
+
+    /// What is owed.
+    pub(crate) const fn lease(&self) -> &Lease<Op> {
+        &self.lease
+    }
+
+    /// How durable its records are.
+    pub(crate) const fn mode(&self) -> AuditMode {
+        self.book.mode
+    }
+
+    /// The session's end of the log.
+    pub(crate) const fn log(&mut self) -> &mut SessionLog {
+        &mut self.book.log
+    }
+
+    /// The newest record written for this session.
+    pub(crate) const fn ticket(&self) -> Option<Ticket> {
+        self.book.ticket
+    }
+
+    /// Takes the newest intent, which must be durable before its request goes on.
+    pub(crate) const fn take_intent(&mut self) -> Option<Ticket> {
+        self.book.intent.take()
+    }
+
+    /// Why a record could not be written, if one could not.
+    pub(crate) const fn take_failure(&mut self) -> Option<Unavailable> {
+        self.book.failure.take()
+    }
+
+    /// Whether so many answers are outstanding that the client should not be read from.
+    pub(crate) fn is_far_behind(&self) -> bool {
+        self.lease.owed() >= OWED_MAX
+    }
+
+    /// Notes a message from the client. Of a long one `body` may be only the beginning; a long `Query` or
+    /// `Parse` goes to [`Self::long`] instead.
+    pub(crate) fn requested(&mut self, tag: u8, body: &[u8], total_bytes: usize) {
+        let bytes = u64::try_from(total_bytes).unwrap_or(u64::MAX);
+        match tag {
+            frontend::QUERY => {
+                let op = self.book.query(views::query(body), bytes);
+                self.send(Request::Query, op);
+            }
+            frontend::PARSE => {
+                let parse = Parse::read(body);
+                let op = self.book.parse(parse.name, parse.text, bytes);
+                self.send(Request::Parse, op);
+            }
+            frontend::BIND => {
+                let bind = Bind::read(body);
+                let op = self.book.named(significant(bind.statement), significant(bind.portal), bytes);
+                self.send(Request::Bind, op);
+            }
+            frontend::EXECUTE => self.execute(views::execute(body), bytes),
+            frontend::DESCRIBE => {
+                let op = self.book.named(b"", b"", bytes);
+                self.send(Request::Describe, op);
+            }
+            frontend::CLOSE => {
+                let op = match Target::read(body) {
+                    Target::Statement(name) => self.book.closing_statement(name, bytes),
+                    Target::Portal(name) => self.book.named(b"", name, bytes),
+                    Target::Unknown => self.book.named(b"", b"\0", bytes),
+                };
+                self.send(Request::Close, op);
+            }
+            frontend::FUNCTION_CALL => {
+                let op = self.book.function_call(views::function_call(body), bytes);
+                self.send(Request::Call, op);
+            }
+            frontend::SYNC => {
+                let op = self.book.named(b"", b"", bytes);
+                self.send(Request::Sync, op);
+            }
+            frontend::COPY_DONE | frontend::COPY_FAIL => {
+                let op = self.book.named(b"", b"", bytes);
+                self.send(Request::CopyEnd, op);
+            }
+            frontend::COPY_DATA => self.copy_data(bytes),
+            _ => {}
+        }
+    }
+
+    /// Begins a `Query` or `Parse` whose text arrives in pieces. `None` for any other message.
+    pub(crate) fn long(&mut self, tag: u8, total_bytes: usize) -> Option<Box<Long>> {
+        let request = match tag {
+            frontend::QUERY => Request::Query,
+            frontend::PARSE => Request::Parse,
+            _ => return None,
+        };
+        let op = self.book.long(u64::try_from(total_bytes).unwrap_or(u64::MAX));
+        Some(Box::new(Long {
+            op,
+            request,
+            held: Vec::new(),
+            in_name: request == Request::Parse,
+            ended: false,
+        }))
+    }
+
+    /// The next piece of a long text, and at last its request.
+    pub(crate) fn part(&mut self, long: &mut Option<Box<Long>>, mut bytes: &[u8], last: bool) {
+        let Some(text) = long.as_mut() else { return };
+        if text.in_name
+            && let Some(end) = bytes.iter().position(|&byte| byte == 0)
+        {
+            let (name, rest) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
+            text.op.name = self.book.keep(significant(name));
+            bytes = rest.get(1..).unwrap_or_default();
+            text.in_name = false;
+        }
+        if !text.in_name && !text.ended {
+            let end = bytes.iter().position(|&byte| byte == 0);
+            text.ended = end.is_some();
+            self.book.extend(
+                &mut text.op,
+                &mut text.held,
+                bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default(),
+            );
+        }
+        if last && let Some(text) = long.take() {
+            let Long { mut op, request, mut held, .. } = *text;
+            self.book.finish_text(&mut op, &mut held);
+            self.send(request, op);
+        }
+    }
+
+    fn execute(&mut self, portal: &[u8], bytes: u64) {
+        let text = self.text_ahead(significant(portal));
+        let op = self.book.execution(significant(portal), text, bytes);
+        self.send(Request::Execute, op);
+    }
+
+    /// The text a portal will stand for if the requests under way succeed. An answer to its `Bind` may correct it.
+    fn text_ahead(&self, portal: &[u8]) -> Text {
+        let mut statement = None;
+        let mut ahead = self.ahead;
+        let skipped = self.skipped.iter().map(|(request, op)| (*request, op));
+        for (request, op) in self.lease.pending().chain(skipped).rev() {
+            // A pipeline may be long; its statement is often prepared long ago.
+            let left = if statement.is_some() { ahead.parses } else { ahead.binds };
+            if left == 0 {
+                break;
+            }
+            ahead.went(request);
+            match (request, statement) {
+                (Request::Bind, None) if self.book.get(op.portal) == portal => {
+                    statement = Some(self.book.get(op.name));
+                }
+                (Request::Parse, Some(name)) if self.book.get(op.name) == name => return op.text.clone(),
+                _ => {}
+            }
+        }
+        let known = match statement {
+            Some(name) => self.book.names.statement(name),
+            None => self.book.names.portal(portal),
+        };
+        Text { statement: known.cloned(), ..Text::default() }
+    }
+
+    fn send(&mut self, request: Request, mut op: Op) {
+        if self.book.mode == AuditMode::WriteAhead {
+            self.book.intend(request, &mut op);
+        }
+        match self.lease.sent(request, op) {
+            Sent::Owed => self.ahead.came(request),
+            Sent::Ignored(_) => {}
+            Sent::Skipped(op) if matches!(request, Request::Parse | Request::Bind) => {
+                if self.skipped.len() >= SKIPPED_MAX
+                    && let Some((oldest, _)) = self.skipped.pop_front()
+                {
+                    self.ahead.went(oldest);
+                }
+                self.skipped.push_back((request, op));
+                self.ahead.came(request);
+            }
+            Sent::Skipped(op) => self.book.skipped(request, &op),
+        }
+        if request == Request::Sync && !self.skipped.is_empty() {
+            for (request, _) in std::mem::take(&mut self.skipped) {
+                self.ahead.went(request);
+            }
+        }
+    }
+
+    fn copy_data(&mut self, bytes: u64) {
+        if let Some(op) = self.lease.current() {
+            op.bytes_in = op.bytes_in.saturating_add(bytes);
+        }
+    }
+
+    /// Notes a message from the server. Of a long one `body` may be only the beginning.
+    pub(crate) fn answered(&mut self, tag: u8, body: &[u8], total_bytes: usize) {
+        let answer = classify(tag, body);
+        if let Some(op) = self.lease.current() {
+            op.bytes_out = op.bytes_out.saturating_add(u64::try_from(total_bytes).unwrap_or(u64::MAX));
+            match answer {
+                Answer::Row => {
+                    op.rows = op.rows.saturating_add(1);
+                    // A row of the request being answered changes nothing that is owed.
+                    if op.is_execution() {
+                        return;
+                    }
+                }
+                Answer::CopyIn => op.copy = Some(Kind::CopyIn),
+                Answer::CopyOut => op.copy = Some(Kind::CopyOut),
+                Answer::CopyStream if op.copy.is_some() => return,
+                Answer::ParseComplete
+                | Answer::BindComplete
+                | Answer::CloseComplete
+                | Answer::ParameterDescription
+                | Answer::Described
+                | Answer::Complete
+                | Answer::Suspended
+                | Answer::CallResponse
+                | Answer::CopyStream
+                | Answer::Error
+                | Answer::Ready(_)
+                | Answer::Async
+                | Answer::Unknown => {}
+            }
+        }
+        let (book, ahead) = (&mut self.book, &mut self.ahead);
+        let status_before = self.lease.status();
+        self.lease.answered(answer, |event| match event {
+            Event::Command(op) => book.command(op, tag, body),
+            Event::Failed(_, op) => {
+                let report = ServerReport::parse(body);
+                book.failed(op, report.code, report.message);
+            }
+            Event::Done(request, op) => {
+                let status = if let Answer::Ready(status) = answer { status } else { status_before };
+                ahead.went(request);
+                book.done(request, op, status);
+            }
+            Event::Suspended(op) => book.suspended(op),
+            Event::Skipped(request, op) => {
+                ahead.went(request);
+                book.skipped(request, &op);
+            }
+        });
+        if let Answer::Ready(status) = answer {
+            self.book.ready(status);
+            self.release();
+        } else if self.book.is_heavy() {
+            self.release();
+        }
+    }
+
+    /// Gives back the memory of what is answered and recorded.
+    fn release(&mut self) {
+        if self.lease.owed() == 0 && self.skipped.is_empty() {
+            self.book.rest();
+            self.lease.rest();
+        } else if let Some((_, oldest)) = self.lease.pending().next() {
+            self.book.release_before(oldest);
+        }
+    }
+
+    /// The session ends: what is not answered is recorded as `outcome`.
+    pub(crate) fn end(&mut self, outcome: Outcome, code: Option<SqlState>, message: &[u8]) {
+        let status = self.lease.status();
+        for (request, op) in self.lease.abandon() {
+            self.book.abandoned(request, &op, (outcome, code, message));
+        }
+        self.book.ready(status);
+        self.book.ready(b'I');
+    }
+}
+
+/// What a message from the server means for what is owed.
+fn classify(tag: u8, body: &[u8]) -> Answer {
+    match tag {
+        backend::DATA_ROW => Answer::Row,
+        backend::COMMAND_COMPLETE | backend::EMPTY_QUERY_RESPONSE => Answer::Complete,
+        backend::READY_FOR_QUERY => Answer::Ready(body.first().copied().unwrap_or_default()),
+        backend::PARSE_COMPLETE => Answer::ParseComplete,
+        backend::BIND_COMPLETE => Answer::BindComplete,
+        backend::CLOSE_COMPLETE => Answer::CloseComplete,
+        backend::PARAMETER_DESCRIPTION => Answer::ParameterDescription,
+        backend::ROW_DESCRIPTION | backend::NO_DATA => Answer::Described,
+        backend::PORTAL_SUSPENDED => Answer::Suspended,
+        backend::FUNCTION_CALL_RESPONSE => Answer::CallResponse,
+        backend::COPY_IN_RESPONSE => Answer::CopyIn,
+        backend::COPY_OUT_RESPONSE => Answer::CopyOut,
+        backend::COPY_DATA | backend::COPY_DONE => Answer::CopyStream,
+        backend::ERROR_RESPONSE => Answer::Error,
+        backend::NOTICE_RESPONSE | backend::NOTIFICATION_RESPONSE | backend::PARAMETER_STATUS => {
+            Answer::Async
+        }
+        _ => Answer::Unknown,
+    }
+}

@@ -1,0 +1,118 @@
+//! Any driver, unchanged: each does a day's work directly and then through OneVault, and every statement is in the log.
+//!
+//! The programs are in `tests/drivers/`; `scripts/test-tools` brings what they need. The count of statements is PostgreSQL's
+//! own (`log_statement`), taken from its log for the role and database that only this test uses.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::support::postgres::{Postgres, Tenant};
+use crate::support::vault::{Customer, Options, Vault, through};
+use crate::support::{cache, counting, root};
+
+/// Where a driver connects to.
+struct Target {
+    port: u16,
+    user: String,
+    ca: PathBuf,
+}
+
+fn run(driver: &str, tenant: &Tenant, target: &Target) {
+    let cache = cache();
+    let drivers = root().join("tests/drivers");
+    let mut command = match driver {
+        "psycopg" | "asyncpg" => {
+            let mut command = Command::new(cache.join("python/bin/python"));
+            command.arg(drivers.join(format!("{driver}_round.py")));
+            command
+        }
+        "node" => {
+            let mut command = Command::new("node");
+            command.arg("--no-deprecation").arg(drivers.join("node_round.js"));
+            command.env("NODE_PATH", cache.join("node/node_modules"));
+            command
+        }
+        "jdbc" => {
+            let mut command = Command::new("java");
+            let path = format!("{}:/usr/share/java/postgresql.jar", cache.join("java").display());
+            command.args(["-XX:TieredStopAtLevel=1", "-cp", &path, "JdbcRound"]);
+            command
+        }
+        shell => Command::new(drivers.join(format!("{shell}_round.sh"))),
+    };
+    let output = command
+        .env("ONEVAULT_TEST_CACHE", &cache)
+        .env("ONEVAULT_PG_VERSION", tenant.postgres.version.to_string())
+        .env("PGHOST", "localhost")
+        .env("PGPORT", target.port.to_string())
+        .env("PGUSER", &target.user)
+        .env("PGPASSWORD", &tenant.password)
+        .env("PGDATABASE", &tenant.database)
+        .env("PGSSLMODE", "verify-full")
+        .env("PGSSLROOTCERT", &target.ca)
+        .output()
+        .unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && out.ends_with("ok\n"),
+        "{driver} on port {}:\n{out}\n{err}",
+        target.port
+    );
+}
+
+/// A tenant whose statements PostgreSQL counts.
+fn counted(version: u32, word: &str) -> Tenant {
+    let postgres = Postgres::shared(version);
+    let tenant = postgres.tenant(word);
+    postgres.sql("postgres", &format!("ALTER ROLE {} SET log_statement = 'all'", tenant.role));
+    postgres.sql("postgres", &format!("GRANT SET ON PARAMETER lc_messages TO {}", tenant.role));
+    tenant
+}
+
+fn works_directly(version: u32, driver: &str) {
+    let tenant = counted(version, &format!("direct_{driver}"));
+    let target =
+        Target { port: tenant.postgres.port, user: tenant.role.clone(), ca: tenant.postgres.ca.clone() };
+    run(driver, &tenant, &target);
+    assert!(
+        !counting::at_server(tenant.postgres, &tenant.role, &tenant.database).is_empty(),
+        "nothing was counted"
+    );
+}
+
+fn works_through_onevault(version: u32, driver: &str) {
+    let tenant = counted(version, &format!("vault_{driver}"));
+    let options = Options::new(&[Customer::of(&tenant)]);
+    let mut vault = Vault::start(options);
+    run(driver, &tenant, &Target { port: vault.port, user: through(&tenant).user, ca: vault.ca() });
+    vault.stop();
+    let at_server = counting::at_server(tenant.postgres, &tenant.role, &tenant.database);
+    counting::are_the_same(&format!("{driver} on {version}"), &at_server, &counting::in_log(&vault));
+}
+
+macro_rules! drivers {
+    ($($driver:ident on $($version:literal)+;)+) => {$(
+        mod $driver {
+            #[test]
+            fn works_through_onevault() {
+                $(super::works_through_onevault($version, stringify!($driver));)+
+            }
+
+            #[test]
+            fn works_directly() {
+                $(super::works_directly($version, stringify!($driver));)+
+            }
+        }
+    )+};
+}
+
+drivers! {
+    psycopg on 15 18;
+    asyncpg on 15 18;
+    node on 15 18;
+    jdbc on 15 18;
+    psql on 15 18;
+    pgbench on 15 18;
+    pipeline on 15 18;
+    dump on 15;
+}

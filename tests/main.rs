@@ -1,0 +1,46 @@
+//! Everything that is tested from outside: one binary, a file per promise, a real PostgreSQL below.
+
+#[cfg(test)]
+#[expect(dead_code, reason = "a set of tools; not each is in use yet")]
+mod support;
+
+#[cfg(test)]
+mod audit_log;
+#[cfg(test)]
+mod cancel;
+#[cfg(test)]
+mod copy;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod drain;
+#[cfg(test)]
+mod drivers;
+#[cfg(test)]
+mod extended_query;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod hazards;
+#[cfg(test)]
+mod isolation;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod login;
+#[cfg(test)]
+mod pooling_session;
+#[cfg(test)]
+mod provision;
+#[cfg(test)]
+mod soak;
+#[cfg(test)]
+mod startup_parameters;
+#[cfg(test)]
+mod tidy;
+#[cfg(test)]
+mod tls_startup;
+#[cfg(test)]
+mod tokens;
+#[cfg(test)]
+mod tokio_round;
