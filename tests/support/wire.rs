@@ -288,7 +288,7 @@ impl Wire {
 
     /// Logs in. The error is the server's, or a made-up one without a SQLSTATE when the connection just ended.
     pub(crate) fn login(&mut self, login: &Login) -> Result<(), Frame> {
-        self.send(&login.startup());
+        self.say(&login.startup());
         self.authenticate(login)?;
         let frames = self.until(|frame| frame.tag == b'Z' || frame.is_error());
         for frame in &frames {
@@ -302,6 +302,11 @@ impl Wire {
         if last.is_error() { Err(last) } else { Ok(()) }
     }
 
+    /// Whether the server still listens shows in its answer.
+    fn say(&mut self, bytes: &[u8]) {
+        let _ = self.try_send(bytes);
+    }
+
     fn authenticate(&mut self, login: &Login) -> Result<(), Frame> {
         let mut scram: Option<Client> = None;
         loop {
@@ -311,11 +316,11 @@ impl Wire {
             let said = String::from_utf8_lossy(frame.body.get(4..).unwrap_or_default()).into_owned();
             match (kind, &mut scram) {
                 (0, _) => return Ok(()),
-                (3, _) => self.send(&messages::message(b'p', &messages::cstr(&login.password))),
+                (3, _) => self.say(&messages::message(b'p', &messages::cstr(&login.password))),
                 (10, _) => scram = Some(self.begin_scram(login, &said)),
                 (11, Some(client)) => {
                     let last = client.last(&said);
-                    self.send(&messages::message(b'p', last.as_bytes()));
+                    self.say(&messages::message(b'p', last.as_bytes()));
                 }
                 (12, Some(client)) => assert!(client.server_is_proven(&said), "the server is not proven"),
                 _ if frame.is_error() => return Err(frame),
@@ -340,7 +345,7 @@ impl Wire {
         let first = client.first();
         let body =
             [&messages::cstr(mechanism), &messages::length(first.len())[..], first.as_bytes()].concat();
-        self.send(&messages::message(b'p', &body));
+        self.say(&messages::message(b'p', &body));
         client
     }
 
