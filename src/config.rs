@@ -202,6 +202,8 @@ impl Default for Pool {
 pub enum PoolMode {
     /// At the end of the session.
     Session,
+    /// At the end of each transaction, unless something is left behind that only this backend has.
+    Transaction,
 }
 
 /// Where the statement log goes.

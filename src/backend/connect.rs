@@ -180,6 +180,7 @@ impl Dialler {
             parameters: ready.parameters,
             notices: ready.notices,
             dialled_at: Instant::now(),
+            memory: super::memory::Memory::default(),
             settings: settings.clone(),
             home: std::thread::current().id(),
         })

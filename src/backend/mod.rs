@@ -17,6 +17,7 @@ pub mod cancel;
 pub mod connect;
 pub mod limits;
 mod login;
+pub mod memory;
 pub mod pool;
 mod scrub;
 #[cfg(test)]
@@ -41,6 +42,8 @@ pub struct Backend {
     pub notices: Box<[u8]>,
     /// When it was dialled.
     pub dialled_at: Instant,
+    /// What it holds of the sessions that had it.
+    pub memory: memory::Memory,
     settings: Settings,
     target: Arc<cancel::Target>,
     /// The thread on whose runtime the socket is registered.

@@ -1,0 +1,74 @@
+//! What a statement leaves behind in its session, in words that pooling decides by.
+//!
+//! What always holds: a word is a promise about the *statement's text*, made before it runs; whether it came true is
+//! learned from the server's answers. In doubt the word is [`Effect::Unsure`].
+
+use crate::backend::memory::{Name, Value};
+
+use super::pins::Reason;
+
+/// One thing that one statement does to its session. Most statements do none of these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// `BEGIN`, `START TRANSACTION`
+    Begin,
+    /// `COMMIT`, `END`, `PREPARE TRANSACTION`
+    Commit,
+    /// `ROLLBACK`, `ABORT`
+    Rollback,
+    /// `.. AND CHAIN`, behind [`Effect::Commit`] or [`Effect::Rollback`]
+    Chain,
+    /// `SAVEPOINT name`
+    Savepoint(Name),
+    /// `RELEASE name`
+    Release(Name),
+    /// `ROLLBACK TO name`
+    RollbackTo(Name),
+    /// `SET name ..` or `set_config('name', '..', false)` of a setting that can be carried.
+    Set(Name, Value),
+    /// `RESET name`, `SET name TO DEFAULT`
+    Reset(Name),
+    /// `RESET ALL`
+    ResetAll,
+    /// `SET LOCAL name ..`, `set_config('name', '..', true)`: gone at the end of the transaction.
+    SetLocal(Name),
+    /// `DEALLOCATE name`
+    Deallocate(Name),
+    /// `DEALLOCATE ALL`
+    DeallocateAll,
+    /// `DISCARD ALL`
+    DiscardAll,
+    /// `PREPARE name ..`, `EXECUTE name ..`, and whatever else speaks of prepared statements by SQL.
+    SqlPrepare,
+    /// State is made that cannot be carried.
+    Pin(Reason),
+    /// State that holds a pin may be gone: `DROP TABLE`, `CLOSE`, `UNLISTEN`, `pg_advisory_unlock`, `DISCARD TEMP`, ..
+    MayUnpin,
+    /// `lastval()`, `currval(..)`: reads what the session's own sequences gave it.
+    SequenceRead,
+    /// A sequence may step, so that `lastval()` has an answer: `nextval`, `setval`, `INSERT`, `COPY .. FROM`, `MERGE`.
+    SequenceStep,
+    /// A function that is not known, `DO`, `CALL`: it may do any of these.
+    Unsure,
+}
+
+/// What the statements of one text leave behind. Equal to the default when they leave nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Effects {
+    /// How many statements the text has; empty ones do not count, as the server does not answer them.
+    pub(crate) statements: u32,
+    /// By statement, from 0, in the order of the text.
+    pub(crate) list: Vec<(u32, Effect)>,
+}
+
+impl Effects {
+    /// Whether nothing is left behind.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// What statement `number` leaves behind.
+    pub(crate) fn of(&self, number: u32) -> impl Iterator<Item = &Effect> {
+        self.list.iter().filter(move |(at, _)| *at == number).map(|(_, effect)| effect)
+    }
+}
