@@ -25,6 +25,11 @@ use super::tls::ClientTls;
 use crate::ids::{BackendKey, SessionId};
 use crate::protocol::write;
 
+mod reserved;
+
+use reserved::Binding;
+pub use reserved::Reserved;
+
 /// From dialling to the server's close.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Requests for one backend that are under way or wait for their turn; more are the same wish said again.
@@ -35,7 +40,8 @@ const REQUESTS_PER_BACKEND_MAX: usize = 2;
 pub enum CancelOutcome {
     /// No session has this key: nothing was done.
     Unknown,
-    /// The server took the request for this session's backend and closed the connection.
+    /// The server took the request for this session's backend and closed the connection; or the session, which was
+    /// waiting for one, was told.
     Delivered(SessionId),
     /// The same request waits already, or the session no longer holds the backend, or too many are under way.
     Dropped(SessionId),
@@ -95,6 +101,13 @@ impl Target {
         lock(&self.lease).open = false;
         let turn = self.turn.acquire().await;
         turn.is_ok() && !self.uncertain.load(Ordering::Acquire)
+    }
+
+    /// A lease ends at once; false when a request is under way, or its end is not known.
+    pub(super) fn try_close(&self) -> bool {
+        lock(&self.lease).open = false;
+        // Whoever asks counts itself before it looks at the lease, so it is seen here or finds the lease closed.
+        self.asked.load(Ordering::Acquire) == 0 && !self.uncertain.load(Ordering::Acquire)
     }
 
     /// Sends a request if lease `number` is still open when its turn comes.
@@ -170,6 +183,13 @@ struct InFlight<'a> {
 }
 
 impl Registry {
+    fn forget(&self, key: &BackendKey) {
+        if let Some(mut entries) = self.keys.get_mut(&key.process_id) {
+            entries.retain(|entry| entry.secret != key.secret);
+        }
+        self.keys.remove_if(&key.process_id, |_, entries| entries.is_empty());
+    }
+
     /// `None` when too many are under way, in all or to this server.
     fn in_flight(&self, peer: SocketAddr) -> Option<InFlight<'_>> {
         let permit = self.in_flight.try_acquire().ok()?;
@@ -197,8 +217,16 @@ impl Drop for InFlight<'_> {
 struct Entry {
     secret: Box<[u8]>,
     session: SessionId,
-    lease: u64,
-    target: Arc<Target>,
+    place: Place,
+}
+
+/// Where a key's requests go.
+#[derive(Clone, Debug)]
+enum Place {
+    /// The session holds one backend for good.
+    Fixed(Arc<Target>, u64),
+    /// It holds one now and then.
+    Moving(Arc<Binding>),
 }
 
 /// A key in force; dropping it makes the key unknown.
@@ -218,10 +246,7 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        if let Some(mut entries) = self.registry.keys.get_mut(&self.key.process_id) {
-            entries.retain(|entry| entry.secret != self.key.secret);
-        }
-        self.registry.keys.remove_if(&self.key.process_id, |_, entries| entries.is_empty());
+        self.registry.forget(&self.key);
     }
 }
 
@@ -260,8 +285,8 @@ impl Cancels {
             }
         }
         let secret: Box<[u8]> = secret.into();
-        let target = Arc::clone(&backend.target);
-        entries.push(Entry { secret: secret.clone(), session, lease, target });
+        let place = Place::Fixed(Arc::clone(&backend.target), lease);
+        entries.push(Entry { secret: secret.clone(), session, place });
         let key = BackendKey { process_id, secret };
         Some(Registration { key, registry: Arc::clone(&self.0) })
     }
@@ -287,10 +312,18 @@ impl Cancels {
     /// Carries out a cancel request; returns when the server has closed its connection, after 5 s at the latest.
     pub async fn cancel(&self, presented: &BackendKey) -> CancelOutcome {
         let Some(entry) = self.find(presented) else { return CancelOutcome::Unknown };
-        let Some(_in_flight) = self.0.in_flight(entry.target.peer) else {
+        let (target, lease) = match entry.place {
+            Place::Fixed(target, lease) => (target, lease),
+            Place::Moving(binding) => match binding.aim() {
+                Ok(aimed) => aimed,
+                Err(true) => return CancelOutcome::Delivered(entry.session),
+                Err(false) => return CancelOutcome::Dropped(entry.session),
+            },
+        };
+        let Some(_in_flight) = self.0.in_flight(target.peer) else {
             return CancelOutcome::Dropped(entry.session);
         };
-        match entry.target.request(Some(entry.lease)).await {
+        match target.request(Some(lease)).await {
             Ok(true) => CancelOutcome::Delivered(entry.session),
             Ok(false) => CancelOutcome::Dropped(entry.session),
             Err(error) => {

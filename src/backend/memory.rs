@@ -19,7 +19,6 @@ pub enum Value {
     Config(Box<[u8]>),
 }
 
-
 /// The settings that a session has made beyond its startup settings, sorted by name. Cloning shares them.
 #[derive(Debug, Clone, Default)]
 pub struct Carried(Option<Arc<[(Name, Value)]>>);

@@ -15,6 +15,7 @@ use crate::stream::Stream;
 
 pub mod cancel;
 pub mod connect;
+mod examine;
 pub mod limits;
 mod login;
 pub mod memory;
@@ -25,9 +26,10 @@ mod tests;
 pub mod tls;
 mod wire;
 
-pub use cancel::{CancelOutcome, Cancels, Registration, cancel_running};
+pub use cancel::{CancelOutcome, Cancels, Registration, Reserved, cancel_running};
 pub use connect::{Answer, ConnectError};
-pub use pool::{Figures, Lease, LeaseError, Pools};
+pub use examine::Findings;
+pub use pool::{Figures, Lease, LeaseError, Pools, Seat};
 pub use scrub::ScrubError;
 
 /// One connection to a database server, logged in and in step.

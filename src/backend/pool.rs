@@ -22,15 +22,19 @@ use dashmap::DashMap;
 use tokio::time::timeout_at;
 
 use super::connect::{ConnectError, Destination, Dialler};
+use super::examine::{self, Findings};
 use super::limits::{Permit, Scope};
 use super::scrub::{self, ScrubError};
 use super::{Backend, Settings};
-use crate::config::Config;
+use crate::config::{Config, PoolMode};
 use crate::customers::{Customer, Server};
 use crate::ids::{CustomerId, DatabaseName};
 use crate::routing::Route;
 
+mod seat;
 mod shelf;
+
+pub use seat::Seat;
 
 use shelf::{Keeper, Kept, Shelf};
 
@@ -69,6 +73,8 @@ struct Kind {
     server: Arc<Server>,
     database: DatabaseName,
     settings: Settings,
+    /// Backends that go from session to session as they are never mix with those that are scrubbed.
+    mode: PoolMode,
     /// Never used twice: it is not mixed with those that are.
     fresh: bool,
 }
@@ -86,7 +92,9 @@ type Shelves = DashMap<Kind, Weak<Shelf>>;
 type ServerId = (CustomerId, Box<str>, u16);
 
 /// All pools of the process, shared by its workers.
-pub struct Pools {
+pub struct Pools(Arc<Inner>);
+
+struct Inner {
     config: ArcSwap<Config>,
     dialler: Dialler,
     shelves: Arc<Shelves>,
@@ -116,7 +124,7 @@ impl Pools {
     #[must_use]
     pub fn new(config: Arc<Config>) -> Self {
         let everyone = PoolScope::new("limits.backends_max", Some(config.limits.backends_max));
-        Self {
+        Self(Arc::new(Inner {
             config: ArcSwap::new(config),
             dialler: Dialler::default(),
             shelves: Arc::default(),
@@ -124,32 +132,38 @@ impl Pools {
             customers: DashMap::new(),
             servers: DashMap::new(),
             next_shelf: AtomicU64::new(0),
-        }
+        }))
     }
 
     /// Takes a reloaded configuration: limits and waits at once, idle times for pools made from now on.
     pub fn reconfigure(&self, config: Arc<Config>) {
-        self.everyone.resize(Some(config.limits.backends_max));
-        self.config.store(config);
+        self.0.everyone.resize(Some(config.limits.backends_max));
+        self.0.config.store(config);
     }
 
     /// How many backends there are in the whole process.
     #[must_use]
     pub fn figures(&self) -> Figures {
-        Figures { leased: self.everyone.leases.in_use(), backends: self.everyone.slots.in_use() }
+        Figures { leased: self.0.everyone.leases.in_use(), backends: self.0.everyone.slots.in_use() }
     }
 
     /// How many backends a customer has.
     #[must_use]
     pub fn figures_of(&self, customer: &CustomerId) -> Option<Figures> {
-        let scope = self.customers.get(customer).map(|scope| Arc::clone(&scope))?;
+        let scope = self.0.customers.get(customer).map(|scope| Arc::clone(&scope))?;
         Some(Figures { leased: scope.leases.in_use(), backends: scope.slots.in_use() })
     }
 
     /// How many kinds of backends there are.
     #[cfg(test)]
     pub(super) fn kinds(&self) -> usize {
-        self.shelves.len()
+        self.0.shelves.len()
+    }
+
+    /// A session's place at its pool: what its leases need is looked up once.
+    #[must_use]
+    pub fn seat(&self, route: &Route, settings: &Settings, mode: PoolMode) -> Seat {
+        Seat::new(Arc::clone(&self.0), route, settings.clone(), mode)
     }
 
     /// Lends a backend of the route's database, dialled with these startup settings. First come, first served within
@@ -168,6 +182,18 @@ impl Pools {
         to: Destination,
         settings: &Settings,
     ) -> Result<Lease, LeaseError> {
+        self.0.lease_at(customer, to, settings, PoolMode::Session).await
+    }
+}
+
+impl Inner {
+    async fn lease_at(
+        &self,
+        customer: &Customer,
+        to: Destination,
+        settings: &Settings,
+        mode: PoolMode,
+    ) -> Result<Lease, LeaseError> {
         let config = self.config.load_full();
         let deadline = Instant::now() + Duration::from_millis(config.pool.wait_timeout_ms.min(WAIT_MS_MAX));
         let scopes = self.scopes(customer, &to);
@@ -175,7 +201,7 @@ impl Pools {
         let fresh = customer.fresh_backends.unwrap_or(config.pool.fresh_backends);
         let Destination { server, database } = to.clone();
         let (customer, settings) = (customer.id.clone(), settings.clone());
-        let kind = Kind { customer, server, database, settings, fresh };
+        let kind = Kind { customer, server, database, settings, mode, fresh };
         let shelf = self.shelf(kind, &scopes, &config);
         let kept = loop {
             let Some(mut kept) = shelf.take() else {
@@ -311,11 +337,39 @@ impl Lease {
             return Err(ScrubError::Cancel);
         }
         Box::pin(scrub::scrub(&mut kept.backend, scrub_timeout)).await?;
+        kept.backend.memory = super::memory::Memory::default();
         kept.rest();
         drop(kept);
         shelf.has_idle();
         drop(permits);
         Ok(())
+    }
+
+    /// Returns the backend as it is. The caller vouches that it is in step and that its
+    /// [`memory`](Backend::memory) is true.
+    ///
+    /// # Errors
+    /// Itself when a cancel request is under way: [`Lease::hand_back`] waits for its end.
+    pub fn release(self) -> Result<(), Box<Self>> {
+        if !self.kept.backend.target.try_close() {
+            return Err(Box::new(self));
+        }
+        let Self { mut kept, shelf, permits, .. } = self;
+        kept.rest();
+        drop(kept);
+        shelf.has_idle();
+        drop(permits);
+        Ok(())
+    }
+
+    /// Asks the server what the session left behind. The backend must be idle and in step; when this fails, its
+    /// session keeps it.
+    ///
+    /// # Errors
+    /// [`ScrubError`] when the answer is not what was asked for, or late.
+    pub async fn examine(&mut self) -> Result<Findings, ScrubError> {
+        let limit = self.scrub_timeout;
+        Box::pin(examine::examine(&mut self.kept.backend, limit)).await
     }
 
     /// Closes the backend, whatever it is doing.

@@ -29,6 +29,11 @@ pub enum ScrubError {
     Answer(&'static str),
     /// A cancel request did not end, or its end is unknown.
     Cancel,
+    /// The server refused to be examined; the backend is in step and still its session's.
+    Refused {
+        /// What the server said unasked meanwhile, whole messages in its own bytes: they are the session's.
+        aside: Vec<u8>,
+    },
 }
 
 impl fmt::Display for ScrubError {
@@ -38,6 +43,7 @@ impl fmt::Display for ScrubError {
             Self::Wire(error) => write!(f, "connection broke: {error}"),
             Self::Answer(what) => write!(f, "unexpected answer to DISCARD ALL: {what}"),
             Self::Cancel => f.write_str("a cancel request did not end"),
+            Self::Refused { .. } => f.write_str("the server refused to be examined"),
         }
     }
 }

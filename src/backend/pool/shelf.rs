@@ -64,6 +64,12 @@ impl Shelf {
         &self.kind.settings
     }
 
+    /// What the last backend reported, if there was one.
+    pub(super) fn parameters(&self) -> Option<ParameterMap> {
+        let parameters = lock(&self.parameters);
+        (*parameters != ParameterMap::default()).then(|| parameters.clone())
+    }
+
     pub(super) const fn is_fresh(&self) -> bool {
         self.kind.fresh
     }
