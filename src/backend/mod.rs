@@ -20,6 +20,7 @@ pub mod limits;
 mod login;
 pub mod memory;
 pub mod pool;
+pub mod prepared;
 mod scrub;
 #[cfg(test)]
 mod tests;

@@ -17,8 +17,10 @@ pub mod lease;
 mod ledger;
 mod life;
 mod login;
+mod names;
 mod pins;
 mod relay;
+mod settings;
 mod statements;
 mod watch;
 

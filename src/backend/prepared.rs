@@ -1,0 +1,172 @@
+//! Prepared statements that sessions share and backends hold.
+//!
+//! A [`Prepared`] is one text as all sessions of a customer role and database share it: its number names it on every
+//! backend (`_ov_<number>`). An [`Interner`] finds the one that is already there; a [`Cache`] says which of them a
+//! backend holds.
+//!
+//! What always holds: a number is given once in the life of the process; equal numbers mean equal text, types and
+//! settings at `Parse`; an interner holds what somebody else holds, and nothing more.
+//!
+//! Source: protocol-flow#PROTOCOL-FLOW-EXT-QUERY
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use std::collections::HashMap;
+
+use super::memory::Carried;
+
+mod cache;
+#[cfg(test)]
+mod tests;
+
+pub use cache::{Cache, Copy};
+
+/// A prepared statement, shared by all who have parsed the same.
+#[derive(Debug)]
+pub struct Prepared {
+    id: u64,
+    text: Box<[u8]>,
+    types: Box<[u8]>,
+    settings: Carried,
+    generation: AtomicU64,
+    /// Where it is entered, and under which hash; it leaves by itself.
+    home: Weak<Table>,
+    hash: u64,
+}
+
+impl Prepared {
+    /// Its number, which no other one ever has.
+    #[must_use]
+    pub const fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Its text.
+    #[must_use]
+    pub const fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// What stood behind the text in its `Parse`: how many parameter types, and which.
+    #[must_use]
+    pub const fn types(&self) -> &[u8] {
+        &self.types
+    }
+
+    /// Appends its name on a backend, without a terminator.
+    pub fn write_name(&self, out: &mut Vec<u8>) {
+        out.extend(b"_ov_");
+        out.extend(self.id.to_string().as_bytes());
+    }
+
+    /// How often clients have sent a `Parse` of it. A copy that was parsed earlier may know older tables.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// A client sent a `Parse` of it: gives the next generation.
+    pub fn parsed_anew(&self) -> u64 {
+        self.generation.fetch_add(1, Ordering::AcqRel).saturating_add(1)
+    }
+
+    /// Whether it is this one.
+    #[must_use]
+    pub fn is(&self, text: &[u8], types: &[u8], settings: &Carried) -> bool {
+        *self.text == *text && *self.types == *types && self.settings == *settings
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        if let Some(home) = self.home.upgrade() {
+            home.forget(self.hash, self);
+        }
+    }
+}
+
+/// Gives the same [`Prepared`] for the same text, types and settings: one for each customer role and database.
+#[derive(Debug, Default)]
+pub struct Interner(Arc<Table>);
+
+/// Statements by a hash that no client can predict. Two that fall on one hash are not shared; nothing else is lost.
+#[derive(Debug, Default)]
+struct Table {
+    hasher: RandomState,
+    entries: Mutex<HashMap<u64, Weak<Prepared>>>,
+}
+
+impl Interner {
+    /// The one that equals these, or a new one.
+    #[must_use]
+    pub fn intern(&self, text: &[u8], types: &[u8], settings: &Carried) -> Arc<Prepared> {
+        let hash = self.0.hasher.hash_one((text, types, settings));
+        if let Some(known) = self.0.find(hash).filter(|known| known.is(text, types, settings)) {
+            return known;
+        }
+        let prepared = Arc::new(Prepared {
+            id: next_id(),
+            text: text.into(),
+            types: types.into(),
+            settings: settings.clone(),
+            generation: AtomicU64::new(0),
+            home: Arc::downgrade(&self.0),
+            hash,
+        });
+        self.0.enter(prepared)
+    }
+
+    /// How many it knows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.entries.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether it knows none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// An emptied table gives memory back, unless it is smaller than so many entries.
+const CAPACITY_KEPT: usize = 64;
+
+impl Table {
+    /// A statement found is never dropped under the lock: if it was the last of its kind, it wants the lock itself.
+    fn find(&self, hash: u64) -> Option<Arc<Prepared>> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = entries.get(&hash).and_then(Weak::upgrade);
+        drop(entries);
+        found
+    }
+
+    /// Enters a new one, unless somebody was faster with an equal one.
+    fn enter(&self, prepared: Arc<Prepared>) -> Arc<Prepared> {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = entries.entry(prepared.hash).or_default();
+        let Some(other) = entry.upgrade() else {
+            *entry = Arc::downgrade(&prepared);
+            return prepared;
+        };
+        drop(entries);
+        if other.is(&prepared.text, &prepared.types, &prepared.settings) { other } else { prepared }
+    }
+
+    fn forget(&self, hash: u64, gone: &Prepared) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries.get(&hash).is_some_and(|entry| std::ptr::eq(entry.as_ptr(), gone)) {
+            entries.remove(&hash);
+            if entries.capacity() / 4 > entries.len().max(CAPACITY_KEPT) {
+                entries.shrink_to_fit();
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The prepared statements of one session in transaction pooling: what each of its names stands for, and on whichever
+//! backend it runs, what must be there.
+//!
+//! What always holds: names count as far as PostgreSQL compares them, 63 bytes; what was sent is seen by what is sent
+//! behind it, and lasts only when the server's answer says so; answers come in the order of what was sent.
+//!
+//! Source: protocol-flow#PROTOCOL-FLOW-EXT-QUERY
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::backend::memory::Name;
+use crate::backend::prepared::Prepared;
+
+use super::effect::Effects;
+use super::statements::significant;
+
+#[cfg(test)]
+mod tests;
+
+/// What a name stands for.
+#[derive(Debug, Clone)]
+pub(crate) struct Named {
+    /// The statement.
+    pub(crate) prepared: Arc<Prepared>,
+    /// The generation its `Parse` asked for; a copy from before is not good enough.
+    pub(crate) generation: u64,
+    /// What it leaves behind when it runs; none when that is nothing.
+    pub(crate) effects: Option<Arc<Effects>>,
+}
+
+/// What a name takes beside its own bytes, about.
+const NAME_BYTES: usize = 128;
+
+/// What a statement takes beside its text and types, about.
+const STATEMENT_BYTES: usize = 128;
+
+impl Named {
+    fn bytes(&self) -> usize {
+        STATEMENT_BYTES + self.prepared.text().len() + self.prepared.types().len()
+    }
+}
+
+/// Something that was sent and is not answered.
+#[derive(Debug)]
+enum Change {
+    Parse(Named),
+    Close,
+    /// A `Query`, which has no answer of its own here.
+    Drop,
+}
+
+/// One name.
+#[derive(Debug, Default)]
+struct Slot {
+    live: Option<Named>,
+    sent: VecDeque<Change>,
+    /// What `live` and `sent` take.
+    bytes: usize,
+}
+
+impl Slot {
+    /// What the name will stand for when everything sent has succeeded.
+    fn seen(&self) -> Option<&Named> {
+        match self.sent.back() {
+            None => self.live.as_ref(),
+            Some(Change::Parse(named)) => Some(named),
+            Some(Change::Close | Change::Drop) => None,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.live.is_none() && self.sent.is_empty()
+    }
+
+    fn send(&mut self, change: Change) {
+        if let Change::Parse(named) = &change {
+            self.bytes += named.bytes();
+        }
+        self.sent.push_back(change);
+    }
+
+    /// Takes what is answered next.
+    fn answered(&mut self) -> Option<Change> {
+        let change = self.sent.pop_front()?;
+        if let Change::Parse(named) = &change {
+            self.bytes -= named.bytes();
+        }
+        if self.sent.is_empty() && self.sent.capacity() > 8 {
+            self.sent = VecDeque::new();
+        }
+        Some(change)
+    }
+
+    fn stand_for(&mut self, named: Option<Named>) {
+        self.bytes += named.as_ref().map_or(0, Named::bytes);
+        self.bytes -= self.live.as_ref().map_or(0, Named::bytes);
+        self.live = named;
+    }
+
+    /// A `Query` needs no answer to take effect, only its turn.
+    fn settle(&mut self) {
+        while matches!(self.sent.front(), Some(Change::Drop)) {
+            self.answered();
+            self.stand_for(None);
+        }
+    }
+}
+
+/// The prepared statements of one session. The empty name is the unnamed statement's.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    unnamed: Slot,
+    named: HashMap<Name, Slot>,
+    bytes: usize,
+}
+
+impl Names {
+    /// What a name stands for, for a message that is sent next.
+    pub(crate) fn get(&self, name: &[u8]) -> Option<&Named> {
+        if name.is_empty() { self.unnamed.seen() } else { self.named.get(significant(name))?.seen() }
+    }
+
+    /// What the unnamed statement is, for a message that is sent next.
+    pub(crate) fn unnamed(&self) -> Option<&Named> {
+        self.unnamed.seen()
+    }
+
+    /// `Parse` is sent.
+    pub(crate) fn sent(&mut self, name: &[u8], named: Named) {
+        self.change(name, |slot| slot.send(Change::Parse(named)));
+    }
+
+    /// `Close` is sent.
+    pub(crate) fn closing(&mut self, name: &[u8]) {
+        self.change(name, |slot| slot.send(Change::Close));
+    }
+
+    /// `ParseComplete`
+    pub(crate) fn parsed(&mut self, name: &[u8]) {
+        self.change(name, |slot| {
+            if let Some(Change::Parse(named)) = slot.answered() {
+                slot.stand_for(Some(named));
+            }
+        });
+    }
+
+    /// What was sent next for this name failed or was skipped: what the name stood for before, it stands for again.
+    pub(crate) fn failed(&mut self, name: &[u8]) {
+        self.change(name, |slot| drop(slot.answered()));
+    }
+
+    /// The server answered this `Parse` with an error. As [`Self::failed`], but the server has then already
+    /// forgotten the unnamed statement there was.
+    pub(crate) fn refused(&mut self, name: &[u8]) {
+        self.change(name, |slot| {
+            slot.answered();
+            if name.is_empty() {
+                slot.stand_for(None);
+            }
+        });
+    }
+
+    /// `CloseComplete`
+    pub(crate) fn closed(&mut self, name: &[u8]) {
+        self.change(name, |slot| {
+            if matches!(slot.sent.front(), Some(Change::Close)) {
+                slot.answered();
+            }
+            slot.stand_for(None);
+        });
+    }
+
+    /// `DEALLOCATE ALL` or `DISCARD ALL` completed: all are gone but those that were sent behind it.
+    pub(crate) fn clear(&mut self) {
+        self.unnamed.stand_for(None);
+        self.named.retain(|_, slot| {
+            slot.stand_for(None);
+            !slot.sent.is_empty()
+        });
+        let each = |(name, slot): (&Name, &Slot)| NAME_BYTES + name.len() + slot.bytes;
+        self.bytes = self.unnamed.bytes + self.named.iter().map(each).sum::<usize>();
+    }
+
+    /// A `Query` is sent: it ends the unnamed statement.
+    pub(crate) fn drop_unnamed(&mut self) {
+        if self.unnamed.seen().is_some() {
+            self.change(b"", |slot| slot.send(Change::Drop));
+        }
+    }
+
+    /// Every name and what it stands for, for a message that is sent next.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &Named)> {
+        self.slots().filter_map(|(name, slot)| Some((name, slot.seen()?)))
+    }
+
+    /// What all of them take, about, in bytes. Text counts for each name, although sessions share it.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn slots(&self) -> impl Iterator<Item = (&[u8], &Slot)> {
+        let named = self.named.iter().map(|(name, slot)| (&**name, slot));
+        std::iter::once((&b""[..], &self.unnamed)).chain(named)
+    }
+
+    fn change(&mut self, name: &[u8], change: impl FnOnce(&mut Slot)) {
+        let name = significant(name);
+        if !name.is_empty() && !self.named.contains_key(name) {
+            self.named.insert(name.into(), Slot::default());
+            self.bytes += NAME_BYTES + name.len();
+        }
+        let slot = if name.is_empty() { Some(&mut self.unnamed) } else { self.named.get_mut(name) };
+        let Some(slot) = slot else { return };
+        let before = slot.bytes;
+        change(slot);
+        slot.settle();
+        self.bytes = self.bytes + slot.bytes - before;
+        if !name.is_empty() && slot.is_empty() {
+            self.named.remove(name);
+            self.bytes -= NAME_BYTES + name.len();
+        }
+    }
+}
