@@ -23,7 +23,7 @@ pub mod pool;
 pub mod prepared;
 mod scrub;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod tls;
 mod wire;
 

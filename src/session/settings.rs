@@ -100,13 +100,10 @@ impl Journal {
         }
     }
 
-    /// A statement failed, and its transaction or subtransaction with it.
-    pub(crate) fn failed(&mut self) {
+    /// A statement failed, and its transaction with it. A block that failed shows nothing and takes nothing but its end
+    /// or a return to a savepoint, so what is in force meanwhile does not matter.
+    pub(crate) const fn failed(&mut self) {
         self.has_failed = true;
-        self.now = match self.savepoints.last() {
-            Some(savepoint) => savepoint.state.clone(),
-            None => State { settings: self.committed.clone(), is_local: false },
-        };
     }
 
     /// `ReadyForQuery`: outside a transaction block the transaction is over.

@@ -1,6 +1,7 @@
 //! The back end against servers that lie, servers that are slow, and a real one.
 
 mod cancel;
+pub(crate) mod cluster;
 mod liar;
 mod login;
 mod pool;

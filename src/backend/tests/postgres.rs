@@ -1,74 +1,8 @@
 //! Against a real PostgreSQL, started for this file alone.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-
+use super::cluster::{Cluster, ask};
 use super::*;
-use crate::backend::wire::Conversation;
-use crate::protocol::report::ServerReport;
 use crate::protocol::sqlstate::SqlState;
-use crate::protocol::write;
-
-/// `scripts/cluster`: lives as long as its standard input.
-struct Cluster {
-    watch: Child,
-    port: u16,
-    password: String,
-    ca: PathBuf,
-}
-
-impl Cluster {
-    fn start() -> Self {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/cluster");
-        let mut watch =
-            Command::new(script).arg("15").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut facts = String::new();
-        BufReader::new(watch.stdout.take().unwrap()).read_line(&mut facts).unwrap();
-        let fact = |name: &str| {
-            let found = facts.split_whitespace().find_map(|fact| fact.strip_prefix(name)?.strip_prefix('='));
-            found.unwrap_or_else(|| panic!("PostgreSQL did not start: {facts}")).to_owned()
-        };
-        Self { port: fact("port").parse().unwrap(), password: fact("password"), ca: fact("ca").into(), watch }
-    }
-
-    fn server(&self, ssl_mode: SslMode) -> Server {
-        Server {
-            host: "localhost".into(),
-            role: RoleName::parse("postgres").unwrap(),
-            password: Secret::new(self.password.clone()),
-            ssl_root_cert: Some(self.ca.clone()),
-            ..server(self.port, ssl_mode)
-        }
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        drop(self.watch.stdin.take());
-        let _ = self.watch.wait();
-    }
-}
-
-/// Runs SQL and gives the first value of each row, or the error's code.
-async fn ask(backend: &mut Backend, sql: &str) -> Result<Vec<String>, String> {
-    let mut conversation = Conversation::new(&mut backend.stream, 1 << 20);
-    let mut request = Vec::new();
-    write::query(&mut request, sql);
-    conversation.send(&request).await.unwrap();
-    let (mut rows, mut error) = (Vec::new(), None);
-    loop {
-        let message = conversation.next().await.map_err(|error| error.to_string())?;
-        match message.tag {
-            b'D' => {
-                rows.push(String::from_utf8_lossy(message.body().get(6..).unwrap_or_default()).into_owned());
-            }
-            b'E' => error = ServerReport::parse(message.body()).code.map(|code| code.to_string()),
-            b'Z' => return error.map_or(Ok(rows), Err),
-            _ => {}
-        }
-    }
-}
 
 #[tokio::test]
 async fn every_sslmode_and_login_of_a_real_server() {
