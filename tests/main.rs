@@ -31,6 +31,8 @@ mod login;
 #[cfg(test)]
 mod pooling_session;
 #[cfg(test)]
+mod pooling_transaction;
+#[cfg(test)]
 mod provision;
 #[cfg(test)]
 mod soak;

@@ -34,7 +34,7 @@ pub(super) fn all_hold(word: &str, file: &str) {
 }
 
 /// The same in a house of the caller's, over TLS if it is asked for.
-pub(super) fn all_hold_in(house: &House, file: &str, tls: bool) {
+pub(crate) fn all_hold_in(house: &House, file: &str, tls: bool) {
     for conversation in file.split("== ").skip(1) {
         let (_about, rest) = conversation.split_once('\n').unwrap();
         match rest.strip_prefix("before ").and_then(|rest| rest.split_once('\n')) {

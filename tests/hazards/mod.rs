@@ -2,7 +2,7 @@
 //!
 //! Conversations are written down as transcripts and held twice, directly and through OneVault.
 
-mod conversation;
+pub(crate) mod conversation;
 
 mod batches;
 mod cancels;

@@ -1,0 +1,117 @@
+//! The log says what clients said, all of it and nothing else; pins are seen where an operator looks for them.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::both::says;
+use crate::support::counting;
+use crate::support::messages::*;
+use crate::support::pooled::{Pooled, is_transaction};
+
+/// Statements at the server and in the log are the same ones, with a thief in the house; nothing of ours is in the log, and what is
+/// of ours at the server says so.
+#[test]
+fn the_log_has_every_statement_of_clients_and_none_of_ours() {
+    let pooled = Pooled::of("counted", 2, json!({ "pool": { "wait_timeout_ms": 15_000 } }));
+    let tenant = &pooled.house.tenant;
+    tenant.sql(&format!("ALTER ROLE {} SET log_statement = 'all'", tenant.role));
+    let loose = pooled.loose();
+    std::thread::scope(|scope| {
+        for number in 0..3 {
+            let pooled = &pooled;
+            scope.spawn(move || work(pooled, number));
+        }
+    });
+    loose.until(8);
+    loose.catch();
+    pooled.steal();
+    let begun = Instant::now();
+    loop {
+        let at_server = counting::at_server(tenant.postgres, &tenant.role, &tenant.database);
+        let in_log = counting::in_log(&pooled.house.vault);
+        if at_server.len() == in_log.len() || begun.elapsed() > Duration::from_secs(5) {
+            counting::are_the_same("with a thief in the house", &at_server, &in_log);
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    for record in pooled.house.vault.audit(&[]) {
+        let text = record.to_string();
+        assert!(!text.contains("/* onevault") && !text.contains("_ov_"), "one of ours is in the log: {text}");
+    }
+}
+
+/// A bit of everything that a client may say.
+fn work(pooled: &Pooled, number: usize) {
+    let mut wire = pooled.enter();
+    for round in 0..4 {
+        wire.rows(&format!("SET work_mem = '{}MB'; SELECT {round}", number + 2));
+        let (one, two) = (format!("SELECT {number}, $1::text"), format!("SELECT {number}, $1::int4"));
+        says(&mut wire, &[parse("s1", &one), parse("s2", &two), sync()], 1);
+        for _ in 0..3 {
+            says(&mut wire, &[bind("", "s1", &[Some("x")]), execute("", 0), sync()], 1);
+        }
+        says(
+            &mut wire,
+            &[bind("", "s1", &[Some("y")]), execute("", 0), bind("", "s2", &[]), execute("", 0), sync()],
+            1,
+        );
+        says(
+            &mut wire,
+            &[
+                close_statement("s1"),
+                close_statement("s2"),
+                parse("", "SELEC"),
+                execute("", 0),
+                sync(),
+                query("SELECT 1/0"),
+            ],
+            2,
+        );
+        wire.rows("BEGIN");
+        wire.rows("CREATE TEMP TABLE mine ON COMMIT DROP AS SELECT 1 AS x");
+        wire.rows("COMMIT; SELECT pg_advisory_lock(61), pg_advisory_unlock(61)");
+        wire.rows("RESET ALL");
+        says(&mut wire, &[function_call(1257, &["four"])], 1);
+    }
+    wire.send(&terminate());
+    wire.rest();
+}
+
+/// A session that holds its backend is seen in metrics and in `onevault status`, with the reason, while it does; afterwards
+/// its record says that it did.
+#[test]
+fn pins_are_seen_by_the_operator() {
+    if !is_transaction() {
+        return;
+    }
+    let pooled = Pooled::new("seen");
+    let mut wire = pooled.enter();
+    assert!(pooled.pins().is_empty());
+    wire.rows("CREATE TEMP TABLE mine (x int)");
+    wire.rows("LISTEN news");
+    pooled.assert_held("temporary_object");
+    pooled.assert_held("listen");
+    let status = pooled.house.vault.command(&["status"]);
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(status.contains("temporary_object") && status.contains("listen"), "{status}");
+    wire.rows("DROP TABLE mine; UNLISTEN *");
+    pooled.steal();
+    assert!(pooled.pins().is_empty(), "{:?}", pooled.pins());
+    wire.send(&terminate());
+    wire.rest();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(5) {
+        let records = pooled.house.vault.audit(&[]);
+        let closed = records.iter().filter(|record| record["ov.kind"] == "session_close");
+        if closed
+            .map(ToString::to_string)
+            .any(|text| text.contains("temporary_object") && text.contains("listen"))
+        {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("the session's record does not say why it held a backend");
+}

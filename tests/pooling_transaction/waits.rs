@@ -1,0 +1,145 @@
+//! Whoever waits too long is told which limit it is, as an error inside the session; the server's own timeouts are the session's own.
+//!
+//! Source: runtime-config-client#GUC-IDLE-IN-TRANSACTION-SESSION-TIMEOUT, protocol-flow#PROTOCOL-FLOW-EXT-QUERY
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::messages::*;
+use crate::support::pooled::{Pooled, is_transaction};
+use crate::support::transcript::lines;
+
+/// One E and one Z per Sync, whatever form the request has; and the session goes on.
+#[test]
+fn a_wait_that_is_too_long_is_an_error_inside_the_session() {
+    if !is_transaction() {
+        return;
+    }
+    let pooled = Pooled::with("long_wait", json!({ "pool": { "wait_timeout_ms": 300 } }));
+    let (mut holder, mut wire) = (pooled.enter(), pooled.enter());
+    holder.rows("BEGIN");
+    let run = |sql: &str| all(&[parse("", sql), bind("", "", &[]), describe_portal(""), execute("", 0)]);
+    for (request, ready) in [
+        (query("SELECT 1"), 1),
+        (all(&[run("SELECT 1"), run("SELECT 2"), sync()]), 1),
+        (all(&[parse("s1", "SELECT 1"), sync()]), 1),
+        (all(&[bind("", "", &[]), execute("", 0), sync()]), 1),
+        (query("BEGIN"), 1),
+        (query("COPY pg_class TO STDOUT"), 1),
+        (function_call(1257, &["four"]), 1),
+    ] {
+        let begun = Instant::now();
+        wire.send(&request);
+        let heard: Vec<String> = (0..ready).flat_map(|_| lines(&wire.until_ready())).collect();
+        assert_eq!(heard.len(), 2, "one error and one ReadyForQuery: {heard:#?}");
+        assert!(heard[0].starts_with("B ErrorResponse S=ERROR C=53300"), "{heard:#?}");
+        assert!(heard[0].contains("backends_max"), "{heard:#?}");
+        assert_eq!(heard[1], "B ReadyForQuery I");
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+    // Several batches on their way: each is refused or, once there is a backend, answered.
+    wire.send(&all(&[run("SELECT 1"), sync(), run("SELECT 2"), sync()]));
+    let heard: Vec<String> = (0..2).flat_map(|_| lines(&wire.until_ready())).collect();
+    assert_eq!(
+        heard.iter().filter(|line| line.starts_with("B ErrorResponse S=ERROR C=53300")).count(),
+        2,
+        "{heard:#?}"
+    );
+    assert_eq!(heard.len(), 4, "{heard:#?}");
+    assert!(wire.within(Duration::from_millis(100)).is_empty());
+    assert_eq!(holder.value("SELECT 'unharmed'"), "unharmed");
+    holder.rows("COMMIT");
+    // A Parse that was refused gave no name.
+    let frames = wire.talk(&all(&[bind("", "s1", &[]), execute("", 0), sync()]));
+    assert_eq!(frames[0].field('C'), "26000", "{}", frames[0].line());
+    assert_eq!(wire.value("SELECT 'goes on'"), "goes on");
+    // The refused statements are in the log, as refused.
+    let refused = pooled.house.vault.audit(&["--kind", "statement"]);
+    let refused = refused.iter().filter(|record| record["db.response.status_code"] == "53300").count();
+    assert!(refused >= 6, "{refused} refused statements are in the log");
+}
+
+/// Waiters are served in the order in which they came.
+#[test]
+fn waiters_are_served_in_their_order() {
+    let pooled = Pooled::with("order", json!({ "pool": { "wait_timeout_ms": 15_000 } }));
+    let mut holder = pooled.enter();
+    holder.rows("CREATE SEQUENCE turn; BEGIN");
+    let mut waiters: Vec<_> = (0..6).map(|_| pooled.enter()).collect();
+    for wire in &mut waiters {
+        wire.send(&query("SELECT nextval('turn')"));
+        std::thread::sleep(Duration::from_millis(60));
+    }
+    // Without the order of arrival the last ones would be as likely to be first.
+    if is_transaction() {
+        holder.rows("COMMIT");
+        let turns: Vec<String> = waiters
+            .iter_mut()
+            .map(|wire| {
+                wire.until_ready().iter().find(|frame| frame.tag == b'D').unwrap().values()[0]
+                    .clone()
+                    .unwrap()
+            })
+            .collect();
+        assert_eq!(turns, ["1", "2", "3", "4", "5", "6"]);
+    }
+}
+
+/// `statement_timeout` is its session's own, wherever its statements run.
+#[test]
+fn statement_timeouts_are_the_sessions_own() {
+    let pooled = Pooled::new("statement_timeout");
+    let mut other = pooled.enter();
+    pooled.stolen_sql(&[
+        "SET statement_timeout = '150ms'",
+        "SELECT pg_sleep(5)",
+        "SELECT 'goes on'",
+        "BEGIN",
+        "SELECT pg_sleep(5)",
+        "COMMIT",
+        "SET LOCAL statement_timeout = 0",
+        "BEGIN; SET LOCAL statement_timeout = 0; SELECT pg_sleep(0.3); COMMIT",
+        "SELECT pg_sleep(5)",
+        "SET lock_timeout = '100ms'; RESET statement_timeout",
+        "SELECT pg_sleep(0.3)",
+    ]);
+    assert_eq!(other.sqlstate("SELECT pg_sleep(0.4)"), "");
+}
+
+/// A transaction that idles too long is ended by the server; its words arrive, and others are not harmed.
+#[test]
+fn an_idle_transaction_is_ended_in_the_servers_words() {
+    let pooled = Pooled::new("idle_block");
+    let mut other = pooled.enter();
+    let heard = pooled.both(|wire, steal| {
+        wire.rows("SET idle_in_transaction_session_timeout = '200ms'");
+        steal();
+        wire.rows("BEGIN");
+        lines(&wire.rest())
+    });
+    assert_eq!(heard.len(), 1, "{heard:#?}");
+    assert!(heard[0].starts_with("B ErrorResponse S=FATAL C=25P03"), "{heard:#?}");
+    pooled.steal();
+    other.rows("BEGIN");
+    std::thread::sleep(Duration::from_millis(500));
+    other.rows("COMMIT");
+}
+
+/// A session that idles too long by its own wish is ended; a backend that waits in the pool is nobody's idle session.
+#[test]
+fn an_idle_session_is_ended_by_its_own_timeout_only() {
+    let pooled = Pooled::new("idle_session");
+    let mut other = pooled.enter();
+    let heard = pooled.both(|wire, steal| {
+        wire.rows("SET idle_session_timeout = '300ms'");
+        steal();
+        wire.rows("SELECT 1");
+        lines(&wire.rest())
+    });
+    assert_eq!(heard.len(), 1, "{heard:#?}");
+    assert!(heard[0].starts_with("B ErrorResponse S=FATAL C=57P05"), "{heard:#?}");
+    std::thread::sleep(Duration::from_millis(400));
+    assert_eq!(other.value("SELECT 'unharmed'"), "unharmed");
+    pooled.steal();
+}
