@@ -14,6 +14,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+pub(crate) use load::DAY_MS;
 pub use load::{is_host_name, load};
 pub use problem::{Fault, Place, Problem, Problems};
 #[cfg(test)]
@@ -138,6 +139,10 @@ pub struct Limits {
     pub clients_per_address_max: usize,
     /// Backends of the whole process.
     pub backends_max: usize,
+    /// Backends at one server (host and port), over all customers; absent: no limit but the others.
+    pub server_backends_max: Option<usize>,
+    /// Servers that have another limit.
+    pub servers: Vec<ServerLimit>,
     /// From accept to the end of the login.
     pub login_timeout_ms: u64,
     /// The largest message a logged-in client may send, in bytes (at most 1 GiB - 1).
@@ -154,11 +159,39 @@ impl Default for Limits {
             clients_max: 10_000,
             clients_per_address_max: 10_000,
             backends_max: 1_000,
+            server_backends_max: None,
+            servers: Vec::new(),
             login_timeout_ms: 15_000,
             message_bytes_max: (1 << 30) - 1,
             drain_timeout_ms: 30_000,
             cancels_in_flight_max: 64,
         }
+    }
+}
+
+/// The limit of one server, over all customers.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct ServerLimit {
+    /// Its host, as customers write it.
+    pub host: String,
+    /// Its port.
+    #[serde(default = "postgres_port")]
+    pub port: u16,
+    /// Backends at this server.
+    pub backends_max: usize,
+}
+
+const fn postgres_port() -> u16 {
+    5432
+}
+
+impl Config {
+    /// The limit on backends at a server, over all customers.
+    #[must_use]
+    pub fn server_backends_max(&self, host: &str, port: u16) -> Option<usize> {
+        let own = self.limits.servers.iter().find(|server| server.host == host && server.port == port);
+        own.map(|server| server.backends_max).or(self.limits.server_backends_max)
     }
 }
 

@@ -10,6 +10,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -61,6 +62,26 @@ pub enum ConnectError {
         /// The server's whole `ErrorResponse`.
         raw: Box<[u8]>,
     },
+    /// The server was found to be down a moment ago, and was not tried again.
+    Down(Arc<Outage>),
+}
+
+/// How a server was found to be down.
+#[derive(Debug)]
+pub struct Outage {
+    /// In our words, for the log.
+    pub words: String,
+    /// In the server's: its whole `ErrorResponse`, if it said anything.
+    pub raw: Option<Box<[u8]>>,
+}
+
+/// Whom an outage concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// Everybody at that server.
+    Host,
+    /// One customer: its role or its database may be what is full or stuck.
+    Lane,
 }
 
 /// What the client is told about a [`ConnectError`].
@@ -78,9 +99,11 @@ impl ConnectError {
     pub fn answer(&self) -> Answer<'_> {
         match self {
             Self::Refused { raw, .. } => Answer::AsSent(raw),
-            Self::Timeout | Self::Network(_) => {
-                Answer::Report(Report::fatal(SqlState::CANNOT_CONNECT_NOW, "database is not reachable"))
-            }
+            Self::Down(outage) => match &outage.raw {
+                Some(raw) => Answer::AsSent(raw),
+                None => Answer::Report(unreachable()),
+            },
+            Self::Timeout | Self::Network(_) => Answer::Report(unreachable()),
             Self::NoTls | Self::Tls(_) | Self::TlsSettings(_) => Answer::Report(Report::fatal(
                 SqlState::CONNECTION_FAILURE,
                 "secure connection to the database failed",
@@ -89,6 +112,30 @@ impl ConnectError {
                 Answer::Report(Report::fatal(SqlState::CONNECTION_FAILURE, "database login failed"))
             }
         }
+    }
+}
+
+fn unreachable() -> Report {
+    Report::fatal(SqlState::CANNOT_CONNECT_NOW, "database is not reachable")
+}
+
+impl ConnectError {
+    /// The outage that this failure shows, and whom it concerns. `answered`: the server had said something. What a
+    /// client's settings can bring about is no outage.
+    pub(super) fn outage(&self, answered: bool) -> Option<(Extent, Outage)> {
+        let (extent, raw) = match self {
+            Self::Timeout | Self::Network(_) if answered => (Extent::Lane, None),
+            Self::Timeout | Self::Network(_) => (Extent::Host, None),
+            Self::Refused { code: SqlState::CANNOT_CONNECT_NOW, raw } => (Extent::Host, Some(raw.clone())),
+            Self::Refused { code: SqlState::TOO_MANY_CONNECTIONS, raw } => (Extent::Lane, Some(raw.clone())),
+            Self::Refused { .. } | Self::Down(_) | Self::LoginRefused { .. } | Self::WeakLogin(_) => {
+                return None;
+            }
+            Self::NoTls | Self::Tls(_) | Self::TlsSettings(_) | Self::Protocol(_) | Self::Scram(_) => {
+                return None;
+            }
+        };
+        Some((extent, Outage { words: self.to_string(), raw }))
     }
 }
 
@@ -107,6 +154,7 @@ impl fmt::Display for ConnectError {
                 write!(f, "database server refused the role: {message} ({code})")
             }
             Self::Refused { code, .. } => write!(f, "database server refused the connection ({code})"),
+            Self::Down(outage) => write!(f, "not tried again yet: {}", outage.words),
         }
     }
 }
@@ -150,14 +198,15 @@ pub(super) struct Dialler {
 }
 
 impl Dialler {
-    /// Dials, logs in, and waits until the server is ready, all within `limit`.
+    /// Dials, logs in, and waits until the server is ready, all within `limit`. Tells `answered` when the server has
+    /// said something.
     pub(super) async fn connect(
         &self,
         to: &Destination,
         settings: &Settings,
-        limit: Duration,
+        (limit, answered): (Duration, &AtomicBool),
     ) -> Result<Backend, ConnectError> {
-        let dial = Box::pin(self.dial(to, settings));
+        let dial = Box::pin(self.dial(to, settings, answered));
         tokio::time::timeout(limit, dial).await.unwrap_or(Err(ConnectError::Timeout))
     }
 
@@ -167,12 +216,19 @@ impl Dialler {
         self.keys.len()
     }
 
-    async fn dial(&self, to: &Destination, settings: &Settings) -> Result<Backend, ConnectError> {
+    async fn dial(
+        &self,
+        to: &Destination,
+        settings: &Settings,
+        answered: &AtomicBool,
+    ) -> Result<Backend, ConnectError> {
         let tls = self.tls.of(&to.server).map_err(ConnectError::TlsSettings)?;
         let tcp = reach(&to.server).await?;
         let peer = tcp.peer_addr().map_err(ConnectError::Network)?;
         let (mut stream, binding) = secured(tcp, tls.as_ref()).await?;
-        let ready = login::login(&mut stream, to, settings, (&self.keys, &binding)).await?;
+        answered.store(stream.is_tls(), Ordering::Relaxed);
+        let proofs = login::Proofs { keys: &self.keys, binding: &binding, answered };
+        let ready = login::login(&mut stream, to, settings, proofs).await?;
         Ok(Backend {
             stream,
             target: Arc::new(Target::new(peer, tls, ready.key.clone())),

@@ -7,6 +7,7 @@
 //! Source: protocol-flow#PROTOCOL-FLOW-START-UP, sasl-authentication
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::{hmac, rand};
@@ -55,13 +56,22 @@ enum Proof {
     Exchange(Box<ClientExchange>),
 }
 
+/// What a login proves itself with, and whom it tells that the server speaks.
+#[derive(Clone, Copy)]
+pub(super) struct Proofs<'a> {
+    pub(super) keys: &'a KeyCache,
+    pub(super) binding: &'a Binding,
+    pub(super) answered: &'a AtomicBool,
+}
+
 /// Sends the startup message and does what the server asks until it is ready. Its caller limits the time.
 pub(super) async fn login(
     stream: &mut Stream,
     to: &Destination,
     settings: &Settings,
-    (keys, binding): (&KeyCache, &Binding),
+    proofs: Proofs<'_>,
 ) -> Result<Ready, ConnectError> {
+    let Proofs { keys, binding, answered } = proofs;
     let mut conversation = Conversation::new(stream, LOGIN_CONVERSATION_BYTES_MAX);
     let mut out = Vec::new();
     let who = [("user", to.server.role.as_str()), ("database", to.database.as_str())];
@@ -71,6 +81,7 @@ pub(super) async fn login(
     let mut proof = Proof::Unasked;
     loop {
         let message = conversation.next().await?;
+        answered.store(true, Ordering::Relaxed);
         match message.tag {
             tag::AUTHENTICATION => {
                 out.clear();

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{Config, Fault, Node, Problem, Problems, parse_yaml, read_text, read_typed};
 
 /// A day in milliseconds: no wait is longer.
-const DAY_MS: u64 = 86_400_000;
+pub(crate) const DAY_MS: u64 = 86_400_000;
 
 /// Reads a configuration file; what it leaves out has its default. An empty file is a configuration.
 ///

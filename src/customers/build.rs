@@ -63,6 +63,7 @@ pub(super) fn customer(source: &Source<'_>, file: File) -> Result<Customer, Vec<
         },
         pool_mode: file.pool.mode,
         fresh_backends: file.pool.fresh_backends,
+        wait_timeout: file.pool.wait_timeout_ms.map(|time| time.0.0),
         audit_mode: file.audit.mode,
         features: file.features.into_iter().collect(),
         branding: file.branding.into_iter().collect(),
@@ -79,6 +80,7 @@ impl From<schema::Login> for Login {
             valid_until: login.valid_until.map(|time| time.0.0),
             disabled: login.disabled,
             clients_max: login.clients_max.map(|count| count.0.0),
+            backends_max: login.backends_max.map(|count| count.0.0),
         }
     }
 }

@@ -14,6 +14,7 @@ mod secret;
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -73,6 +74,8 @@ pub struct Customer {
     pub pool_mode: Option<PoolMode>,
     /// Dials a new backend for every session; absent: as the configuration says.
     pub fresh_backends: Option<bool>,
+    /// How long its clients wait for a backend; absent: as the configuration says.
+    pub wait_timeout: Option<Duration>,
     /// How durable this customer's records are; absent: as the configuration says.
     pub audit_mode: Option<AuditMode>,
     /// Switches of the platform, passed on as they are.
@@ -152,6 +155,8 @@ pub struct Login {
     pub disabled: bool,
     /// Clients at one time; absent: the customer's limit only.
     pub clients_max: Option<usize>,
+    /// Backends that its clients hold at one time; absent: the customer's limit only.
+    pub backends_max: Option<usize>,
 }
 
 /// An API token's public part.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
@@ -99,6 +100,7 @@ pub(super) struct Login {
     #[serde(default)]
     pub(super) disabled: bool,
     pub(super) clients_max: Option<Text<Count>>,
+    pub(super) backends_max: Option<Text<Count>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -155,6 +157,7 @@ pub(super) struct Limits {
 pub(super) struct Pool {
     pub(super) mode: Option<PoolMode>,
     pub(super) fresh_backends: Option<bool>,
+    pub(super) wait_timeout_ms: Option<Text<Millis>>,
 }
 
 #[derive(Debug, Deserialize, Default)]
@@ -250,6 +253,18 @@ impl FromText for Count {
     fn from_text(text: &str) -> Result<Self, String> {
         let number = text.parse().ok().filter(|number| (1..=1_000_000).contains(number));
         number.map(Self).ok_or_else(|| "it must be a number from 1 to 1000000".into())
+    }
+}
+
+/// From 1 ms to a day.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Millis(pub(super) Duration);
+
+impl FromText for Millis {
+    fn from_text(text: &str) -> Result<Self, String> {
+        let number = text.parse().ok().filter(|number| (1..=crate::config::DAY_MS).contains(number));
+        let time = number.map(|number| Self(Duration::from_millis(number)));
+        time.ok_or_else(|| format!("it must be a number of milliseconds from 1 to {}", crate::config::DAY_MS))
     }
 }
 

@@ -1,65 +1,241 @@
 //! A session's place at its pool, so that a lease costs little.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
-use super::{Inner, Kind, Lease, LeaseError};
-use crate::backend::connect::Destination;
+use tokio::time::timeout_at;
+
+use super::breaker::{Breaker, Trial};
+use super::kept::Kept;
+use super::lease::{Hold, Lease};
+use super::register::{Kind, Seated, Shelf};
+use super::{Inner, LeaseError};
+use crate::backend::connect::{ConnectError, Destination, Extent};
+use crate::backend::limits::{Blocked, Grant, HostId, Place, WaiterId};
 use crate::backend::memory::Carried;
 use crate::backend::{ParameterMap, Settings};
 use crate::config::PoolMode;
 use crate::customers::Customer;
-use crate::routing::Route;
+use crate::ids::LoginName;
 
 /// A lease to come.
 type Coming = Pin<Box<dyn Future<Output = Result<Lease, LeaseError>> + Send>>;
 
 /// Where a session's leases come from: one kind of backend, within the limits of its customer.
-pub struct Seat {
-    inner: Arc<Inner>,
-    customer: Arc<Customer>,
-    to: Destination,
-    settings: Settings,
-    mode: PoolMode,
+pub struct Seat(Arc<Chair>);
+
+/// What a seat and its leases share.
+pub(super) struct Chair {
+    pub(super) inner: Arc<Inner>,
+    pub(super) place: Place,
+    pub(super) shelf: Arc<Shelf>,
+    host: HostId,
+    lane_breaker: Arc<Breaker>,
+    host_breaker: Arc<Breaker>,
+    wait_timeout: Option<Duration>,
 }
 
 impl Seat {
-    pub(super) fn new(inner: Arc<Inner>, route: &Route, settings: Settings, mode: PoolMode) -> Self {
-        let (customer, to) = (Arc::clone(route.customer()), Destination::of(route));
-        Self { inner, customer, to, settings, mode }
+    pub(super) fn new(
+        inner: &Arc<Inner>,
+        customer: &Customer,
+        login: Option<&LoginName>,
+        to: Destination,
+        (settings, mode): (&Settings, PoolMode),
+    ) -> Self {
+        let config = inner.config.load();
+        let fresh = customer.fresh_backends.unwrap_or(config.pool.fresh_backends);
+        let kind = Kind {
+            customer: customer.id.clone(),
+            server: Arc::clone(&to.server),
+            database: to.database.clone(),
+            settings: settings.clone(),
+            mode,
+            fresh,
+        };
+        let seated = inner.with(|register| register.sit(customer, login, &to, (kind, &config)));
+        let Seated { place, host, shelf, lane_breaker, host_breaker } = seated;
+        let (inner, wait_timeout) = (Arc::clone(inner), customer.wait_timeout);
+        Self(Arc::new(Chair { inner, place, shelf, host, lane_breaker, host_breaker, wait_timeout }))
     }
 
-    /// A backend at once, if one is idle within all limits and nobody waits for it.
-    pub fn try_lease(&mut self, _want: &Carried) -> Option<Lease> {
-        None
+    /// A backend at once, if one is idle within all limits and nobody waits for it: rather one of this thread's, then
+    /// one that has the settings that are wanted.
+    pub fn try_lease(&mut self, want: &Carried) -> Option<Lease> {
+        let Chair { inner, place, .. } = &*self.0;
+        loop {
+            let taken = inner.with(|register| register.turns.try_take(*place, |kept| kept.score(want)));
+            let mut lease = Lease::new(taken?, Hold::new(Arc::clone(&self.0)));
+            if lease.wake() {
+                return Some(lease);
+            }
+        }
     }
 
     /// Waits for its turn, dials if need be. Dropping the future gives everything back.
-    pub fn lease(&mut self, _want: &Carried) -> Coming {
-        let (inner, customer) = (Arc::clone(&self.inner), Arc::clone(&self.customer));
-        let (to, settings, mode) = (self.to.clone(), self.settings.clone(), self.mode);
-        Box::pin(async move { inner.lease_at(&customer, to, &settings, mode).await })
+    pub fn lease(&mut self, want: &Carried) -> Coming {
+        if let Some(lease) = self.try_lease(want) {
+            return Box::pin(std::future::ready(Ok(lease)));
+        }
+        Box::pin(lease(Arc::clone(&self.0)))
     }
 
     /// What a backend of this kind last reported, if any is known.
     #[must_use]
     pub fn parameters(&self) -> Option<ParameterMap> {
-        let fresh = self.customer.fresh_backends.unwrap_or(self.inner.config.load().pool.fresh_backends);
-        let kind = Kind {
-            customer: self.customer.id.clone(),
-            server: Arc::clone(&self.to.server),
-            database: self.to.database.clone(),
-            settings: self.settings.clone(),
-            mode: self.mode,
-            fresh,
-        };
-        let shelf = self.inner.shelves.get(&kind)?.upgrade()?;
-        shelf.parameters()
+        self.0.shelf.parameters()
     }
 }
 
-impl std::fmt::Debug for Seat {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Seat").field("database", &self.to.database).finish_non_exhaustive()
+impl fmt::Debug for Seat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seat").field("kind", &self.0.shelf.kind).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Chair {
+    fn drop(&mut self) {
+        self.inner.with(|register| register.turns.stand_up(self.place.kind));
+    }
+}
+
+async fn lease(chair: Arc<Chair>) -> Result<Lease, LeaseError> {
+    let config = chair.inner.config.load_full();
+    let wait = chair.wait_timeout.unwrap_or_else(|| Inner::wait_limit(&config));
+    chair.refuse_if_down()?;
+    let mut waiting = Waiting::new(&chair);
+    let Ok(grant) = timeout_at(Inner::deadline(wait).into(), &mut waiting).await else {
+        return Err(LeaseError::Limit { name: waiting.limit() });
+    };
+    let kept = match grant {
+        Grant::Ready(kept) => Some(kept),
+        Grant::Room => None,
+        Grant::Nothing => {
+            chair.refuse_if_down()?;
+            return Err(LeaseError::Connect(ConnectError::Timeout));
+        }
+    };
+    let hold = Hold::new(Arc::clone(&chair));
+    if let Some(mut kept) = kept
+        && kept.wake()
+    {
+        return Ok(Lease::new(kept, hold));
+    }
+    // There was none, or it died while it was idle; its place is ours.
+    let kept = chair.dialled(Duration::from_millis(config.pool.connect_timeout_ms)).await?;
+    Ok(Lease::new(kept, hold))
+}
+
+impl Chair {
+    pub(super) fn scrub_timeout(&self) -> Duration {
+        Duration::from_millis(self.inner.config.load().pool.scrub_timeout_ms)
+    }
+
+    /// Nobody waits for a server that is known to be down.
+    fn refuse_if_down(&self) -> Result<(), LeaseError> {
+        let now = Instant::now();
+        let outage = self.host_breaker.outage(now).or_else(|| self.lane_breaker.outage(now));
+        outage.map_or(Ok(()), |outage| Err(LeaseError::Connect(ConnectError::Down(outage))))
+    }
+
+    async fn dialled(&self, limit: Duration) -> Result<Box<Kept>, LeaseError> {
+        let now = Instant::now();
+        let down = |outage| LeaseError::Connect(ConnectError::Down(outage));
+        let host_trial = self.host_breaker.try_dial(now).map_err(down)?;
+        let lane_trial = self.lane_breaker.try_dial(now).map_err(down)?;
+        let Kind { server, database, settings, .. } = &self.shelf.kind;
+        let to = Destination { server: Arc::clone(server), database: database.clone() };
+        let answered = AtomicBool::new(false);
+        match self.inner.dialler.connect(&to, settings, (limit, &answered)).await {
+            Ok(mut backend) => {
+                host_trial.succeeded();
+                lane_trial.succeeded();
+                self.shelf.learn(&mut backend.parameters);
+                Ok(Kept::new(backend))
+            }
+            Err(error) => {
+                self.note(&error, answered.load(Ordering::Relaxed), (host_trial, lane_trial));
+                Err(LeaseError::Connect(error))
+            }
+        }
+    }
+
+    /// Draws the conclusion from a failed dial. Whoever waits for a server that is found to be down is sent away.
+    fn note(&self, error: &ConnectError, answered: bool, (host_trial, lane_trial): (Trial, Trial)) {
+        let now = Instant::now();
+        let Kind { server, customer, .. } = &self.shelf.kind;
+        match error.outage(answered) {
+            Some((Extent::Host, outage)) => {
+                if host_trial.failed(Arc::new(outage), now) {
+                    tracing::warn!(host = %server.host, port = server.port, %error, "server is down");
+                    self.inner.with(|register| register.turns.give_up_host(self.host));
+                }
+            }
+            Some((Extent::Lane, outage)) => {
+                host_trial.succeeded();
+                if lane_trial.failed(Arc::new(outage), now) {
+                    tracing::warn!(%customer, host = %server.host, %error, "server takes no more");
+                    self.inner.with(|register| register.turns.give_up_lane(self.place.lane));
+                }
+            }
+            // It answered: what it refused is this client's alone.
+            None if answered => {
+                host_trial.succeeded();
+                lane_trial.succeeded();
+            }
+            None => {}
+        }
+    }
+}
+
+/// A session in the queue; dropped, it leaves.
+struct Waiting<'a> {
+    chair: &'a Chair,
+    number: WaiterId,
+    is_done: bool,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(chair: &'a Chair) -> Self {
+        let number = chair.inner.with(|register| register.turns.wait(chair.place));
+        Self { chair, number, is_done: false }
+    }
+
+    /// The limit that kept it waiting, in the words of the configuration.
+    fn limit(&self) -> &'static str {
+        match self.chair.inner.with(|register| register.turns.blocked_by(self.number)) {
+            Blocked::Login => "the login's backends_max",
+            Blocked::Lane => "the server's backends_max",
+            Blocked::Customer => "the customer's limits.backends_max",
+            Blocked::Host => "limits.server_backends_max",
+            Blocked::Everyone => "limits.backends_max",
+        }
+    }
+}
+
+impl Future for Waiting<'_> {
+    type Output = Grant<Box<Kept>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let granted = self.chair.inner.with(|register| register.turns.poll(self.number, context.waker()));
+        match granted {
+            Some(grant) => {
+                self.is_done = true;
+                Poll::Ready(grant)
+            }
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.chair.inner.with(|register| register.turns.leave(self.number));
+        }
     }
 }

@@ -239,7 +239,9 @@ async fn a_silent_server_is_left_in_time() {
         let liar = Liar::new(|_| None);
         let to = destination(server(liar.port, mode), "app");
         let started = Instant::now();
-        let result = Dialler::default().connect(&to, &Settings::default(), Duration::from_millis(200)).await;
+        let result = Dialler::default()
+            .connect(&to, &Settings::default(), (Duration::from_millis(200), &Default::default()))
+            .await;
         assert!(matches!(result, Err(ConnectError::Timeout)));
         assert!(started.elapsed() < Duration::from_secs(2));
         liar.until_closed(1).await;
@@ -324,7 +326,7 @@ async fn keys_are_derived_once() {
     let (none, limit) = (Settings::default(), Duration::from_secs(5));
     let timed = async || {
         let started = Instant::now();
-        dialler.connect(&to, &none, limit).await.unwrap();
+        dialler.connect(&to, &none, (limit, &Default::default())).await.unwrap();
         started.elapsed()
     };
     let first = timed().await;

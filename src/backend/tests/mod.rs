@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connect::{ConnectError, Destination, Dialler};
+use super::memory::Carried;
 use super::pool::{Lease, LeaseError, Pools};
 use super::{Backend, Settings};
-use crate::config::Config;
+use crate::config::{Config, PoolMode};
 use crate::customers::{Customer, Limits, Server, SslMode, Status};
 use crate::ids::{CustomerId, DatabaseName, RoleName, Secret};
 
@@ -51,6 +52,7 @@ fn customer(id: &str, backends_max: Option<usize>) -> Customer {
         jwt: None,
         compliance: Vec::new(),
         limits: Limits { clients_max: None, backends_max },
+        wait_timeout: None,
         pool_mode: None,
         fresh_backends: None,
         audit_mode: None,
@@ -75,12 +77,22 @@ fn settings(pairs: &[(&str, &str)]) -> Settings {
 
 /// Dials once, as a lease does.
 async fn dial(to: &Destination, settings: &Settings) -> Result<Backend, ConnectError> {
-    Dialler::default().connect(to, settings, Duration::from_secs(2)).await
+    Dialler::default().connect(to, settings, (Duration::from_secs(2), &Default::default())).await
 }
 
 impl Pools {
     /// Leases without a route, for there is nobody to prove here.
     async fn lend(&self, customer: &Customer, to: &Destination) -> Result<Lease, LeaseError> {
         self.lease_at(customer, to.clone(), &Settings::default()).await
+    }
+
+    async fn lease_at(
+        &self,
+        customer: &Customer,
+        to: Destination,
+        settings: &Settings,
+    ) -> Result<Lease, LeaseError> {
+        let mut seat = self.seat_at(customer, None, to, (settings, PoolMode::Session));
+        seat.lease(&Carried::default()).await
     }
 }

@@ -93,7 +93,11 @@ async fn is_trusted(identity: &Identity, mode: SslMode) -> bool {
     let ssl_root_cert = Some(identity.authority.0.clone());
     let server = Server { host: "localhost".into(), ssl_root_cert, ..server(liar.port, mode) };
     match Dialler::default()
-        .connect(&destination(server, "app"), &Settings::default(), Duration::from_secs(5))
+        .connect(
+            &destination(server, "app"),
+            &Settings::default(),
+            (Duration::from_secs(5), &Default::default()),
+        )
         .await
     {
         Err(ConnectError::Tls(_)) => false,

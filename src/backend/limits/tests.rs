@@ -1,0 +1,3 @@
+//! Turns, step by step and against a simple model.
+
+use super::*;
