@@ -238,6 +238,12 @@ impl<T> Turns<T> {
         let (number, waiter) = (*number, *waiter);
         let place = self.waiters.at(waiter).place;
         self.unqueue(place, number);
+        let login = self.logins.at_mut(place.login);
+        if login.leased >= login.max {
+            // The login's limit was lowered since.
+            login.parked.insert(number, waiter);
+            return self.rank_lanes_of(lane);
+        }
         self.waiting = self.waiting.saturating_sub(1);
         let grant = match self.kinds.at_mut(place.kind).idle.pop_back() {
             Some(backend) => {

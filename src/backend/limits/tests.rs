@@ -1,3 +1,231 @@
 //! Turns, step by step and against a simple model.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Wake;
+
+use proptest::prelude::*;
+
 use super::*;
+
+/// One customer at one host, with one login and one kind.
+struct Stand {
+    customer: CustomerId,
+    place: Place,
+}
+
+fn stand(turns: &mut Turns<u32>, host: HostId, max: Option<usize>) -> Stand {
+    let customer = turns.add_customer();
+    let place = place(turns, customer, host, [None, max, None]);
+    Stand { customer, place }
+}
+
+fn place(turns: &mut Turns<u32>, customer: CustomerId, host: HostId, max: [Option<usize>; 3]) -> Place {
+    let (lane, login) = (turns.add_lane(customer, host), turns.add_login());
+    turns.resize(lane, max);
+    turns.resize_login(login, None);
+    let kind = turns.add_kind(lane);
+    turns.sit(kind);
+    Place { login, lane, kind }
+}
+
+fn poll(turns: &mut Turns<u32>, waiter: WaiterId) -> Option<Grant<u32>> {
+    turns.poll(waiter, Waker::noop())
+}
+
+fn granted(turns: &mut Turns<u32>, waiters: &[WaiterId]) -> Vec<usize> {
+    let mut found = Vec::new();
+    for (at, waiter) in waiters.iter().enumerate() {
+        if turns.waiters.at(*waiter).grant.is_some() {
+            found.push(at);
+        }
+    }
+    found
+}
+
+#[test]
+fn within_a_customer_who_came_first_is_served_first() {
+    let mut turns = Turns::new(1);
+    let host = turns.add_host();
+    let one = stand(&mut turns, host, None);
+    let first = turns.wait(one.place);
+    assert_eq!(poll(&mut turns, first), Some(Grant::Room));
+    let waiters: Vec<_> = (0..4).map(|_| turns.wait(one.place)).collect();
+    turns.leave(waiters[1]);
+    turns.give_back(one.place, 7);
+    assert_eq!(granted(&mut turns, &waiters), [0]);
+    assert!(turns.try_take(one.place, |_| 0).is_none(), "a newcomer does not overtake");
+    assert_eq!(poll(&mut turns, waiters[0]), Some(Grant::Ready(7)));
+    turns.lost(one.place);
+    assert_eq!(poll(&mut turns, waiters[2]), Some(Grant::Room), "who left is forgotten");
+    turns.lost(one.place);
+    // A grant that nobody fetched goes to the next, and then to nobody.
+    turns.leave(waiters[3]);
+    assert_eq!((turns.figures(), turns.waiting, turns.waiters.len()), ((0, 0), 0, 0));
+}
+
+#[test]
+fn a_free_slot_goes_to_the_customer_with_the_fewest() {
+    let mut turns = Turns::new(4);
+    let host = turns.add_host();
+    let (greedy, modest) = (stand(&mut turns, host, None), stand(&mut turns, host, None));
+    let held: Vec<_> = (0..4).map(|_| turns.wait(greedy.place)).collect();
+    held.iter().for_each(|waiter| assert_eq!(poll(&mut turns, *waiter), Some(Grant::Room)));
+    let flood: Vec<_> = (0..1000).map(|_| turns.wait(greedy.place)).collect();
+    let late: Vec<_> = (0..3).map(|_| turns.wait(modest.place)).collect();
+    turns.give_back(greedy.place, 1);
+    turns.give_back(greedy.place, 2);
+    assert_eq!(granted(&mut turns, &late), [0, 1], "two and two is fair");
+    assert!(granted(&mut turns, &flood).is_empty());
+    assert_eq!(turns.aftermath.closed, [1, 2], "what lay idle of the greedy one made room");
+    turns.give_back(greedy.place, 3);
+    assert_eq!((granted(&mut turns, &late), granted(&mut turns, &flood)), (vec![0, 1], vec![0]));
+}
+
+#[test]
+fn a_shared_server_is_shared_by_what_is_used_there() {
+    let mut turns = Turns::new(100);
+    let (shared, own) = (turns.add_host(), turns.add_host());
+    let (busy, other) = (turns.add_customer(), turns.add_customer());
+    let elsewhere = place(&mut turns, busy, own, [None; 3]);
+    (0..50).for_each(|_| drop(turns.wait(elsewhere)));
+    let max = [None, None, Some(2)];
+    let here = place(&mut turns, busy, shared, max);
+    let there = place(&mut turns, other, shared, max);
+    (0..2).for_each(|_| drop(turns.wait(there)));
+    let more = turns.wait(there);
+    let wanted = turns.wait(here);
+    turns.lost(there);
+    assert_eq!((granted(&mut turns, &[more]).len(), granted(&mut turns, &[wanted]).len()), (0, 1));
+}
+
+#[test]
+fn where_the_process_is_short_all_that_a_customer_uses_counts() {
+    let mut turns = Turns::new(4);
+    let (shared, own) = (turns.add_host(), turns.add_host());
+    let (busy, other) = (turns.add_customer(), turns.add_customer());
+    let elsewhere = place(&mut turns, busy, own, [None; 3]);
+    let here = place(&mut turns, busy, shared, [None; 3]);
+    let there = place(&mut turns, other, shared, [None; 3]);
+    (0..3).for_each(|_| drop(turns.wait(elsewhere)));
+    turns.wait(there);
+    let wanted = turns.wait(here);
+    let more = turns.wait(there);
+    turns.lost(elsewhere);
+    assert_eq!((granted(&mut turns, &[more]).len(), granted(&mut turns, &[wanted]).len()), (1, 0));
+}
+
+#[test]
+fn a_server_that_is_full_keeps_nobody_from_another() {
+    let mut turns = Turns::new(100);
+    let (full, free) = (turns.add_host(), turns.add_host());
+    let customer = turns.add_customer();
+    let at_full = place(&mut turns, customer, full, [None, Some(3), Some(1)]);
+    let at_free = place(&mut turns, customer, free, [None, Some(3), None]);
+    let waiters: Vec<_> = (0..5).map(|_| turns.wait(at_full)).collect();
+    assert_eq!(granted(&mut turns, &waiters), [0]);
+    assert_eq!(turns.blocked_by(waiters[1]), Blocked::Host);
+    let others: Vec<_> = (0..3).map(|_| turns.wait(at_free)).collect();
+    assert_eq!(granted(&mut turns, &others), [0, 1]);
+    assert_eq!(turns.blocked_by(others[2]), Blocked::Customer);
+}
+
+#[test]
+fn a_login_that_is_full_keeps_no_other_login_waiting() {
+    let mut turns = Turns::new(100);
+    let host = turns.add_host();
+    let one = stand(&mut turns, host, None);
+    turns.resize_login(one.place.login, Some(1));
+    let other = Place { login: turns.add_login(), ..one.place };
+    turns.resize_login(other.login, None);
+    let waiters: Vec<_> = (0..3).map(|_| turns.wait(one.place)).collect();
+    assert_eq!((granted(&mut turns, &waiters), turns.blocked_by(waiters[1])), (vec![0], Blocked::Login));
+    let theirs = turns.wait(other);
+    assert_eq!(poll(&mut turns, theirs), Some(Grant::Room));
+    turns.give_back(one.place, 1);
+    assert_eq!(granted(&mut turns, &waiters), [0, 1]);
+    turns.resize_login(one.place.login, None);
+    assert_eq!(granted(&mut turns, &waiters), [0, 1, 2]);
+}
+
+#[test]
+fn the_idle_ones_of_the_greediest_are_closed_first() {
+    let mut turns = Turns::new(6);
+    let host = turns.add_host();
+    let (few, many, new) =
+        (stand(&mut turns, host, None), stand(&mut turns, host, None), stand(&mut turns, host, None));
+    for (stand, backends) in [(&few, 10..12), (&many, 20..24)] {
+        let held: Vec<_> = backends.clone().map(|_| turns.wait(stand.place)).collect();
+        held.iter().for_each(|waiter| assert!(poll(&mut turns, *waiter).is_some()));
+        backends.for_each(|backend| turns.give_back(stand.place, backend));
+    }
+    for _ in 0..3 {
+        let waiter = turns.wait(new.place);
+        assert_eq!(poll(&mut turns, waiter), Some(Grant::Room));
+    }
+    assert_eq!(turns.aftermath.closed, [20, 21, 10], "the oldest of the greediest, then of whoever it is then");
+    assert_eq!((turns.figures_of(few.customer), turns.figures_of(many.customer)), ((0, 1), (0, 2)));
+}
+
+#[test]
+fn a_lowered_limit_closes_what_is_idle_and_swallows_what_comes_back() {
+    let mut turns = Turns::new(4);
+    let host = turns.add_host();
+    let one = stand(&mut turns, host, None);
+    let held: Vec<_> = (0..4).map(|_| turns.wait(one.place)).collect();
+    held.iter().for_each(|waiter| assert!(poll(&mut turns, *waiter).is_some()));
+    turns.give_back(one.place, 1);
+    turns.resize_everyone(1);
+    assert_eq!((turns.figures(), turns.aftermath.closed.clone()), ((3, 0), vec![1]));
+    turns.give_back(one.place, 2);
+    turns.lost(one.place);
+    assert_eq!((turns.figures(), turns.aftermath.closed.clone()), ((1, 0), vec![1, 2]));
+    assert!(turns.try_take(one.place, |_| 0).is_none());
+    turns.give_back(one.place, 3);
+    assert_eq!(turns.try_take(one.place, |_| 0), Some(3));
+}
+
+#[test]
+fn the_best_of_the_idle_ones_is_taken_and_else_the_last() {
+    let mut turns = Turns::new(9);
+    let host = turns.add_host();
+    let one = stand(&mut turns, host, None);
+    let held: Vec<_> = (0..5).map(|_| turns.wait(one.place)).collect();
+    held.iter().for_each(|waiter| assert!(poll(&mut turns, *waiter).is_some()));
+    (1..6).for_each(|backend| turns.give_back(one.place, backend));
+    assert_eq!(turns.try_take(one.place, |_| 0), Some(5));
+    assert_eq!(turns.try_take(one.place, |backend| if *backend == 2 { 1 } else { 0 }), Some(2));
+    assert_eq!(turns.try_take(one.place, |_| 0), Some(4));
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Bell(AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn whoever_is_granted_or_sent_away_is_woken_once() {
+    let mut turns = Turns::new(1);
+    let host = turns.add_host();
+    let one = stand(&mut turns, host, None);
+    turns.wait(one.place);
+    let (first, second) = (turns.wait(one.place), turns.wait(one.place));
+    let bells = [Arc::new(Bell::default()), Arc::new(Bell::default())];
+    for (waiter, bell) in [first, second].into_iter().zip(&bells) {
+        assert!(turns.poll(waiter, &Waker::from(Arc::clone(bell))).is_none());
+    }
+    turns.lost(one.place);
+    turns.give_up_host(host);
+    turns.take_aftermath().unwrap().wakers.into_iter().for_each(Waker::wake);
+    assert_eq!(bells.each_ref().map(|bell| bell.0.load(Ordering::Relaxed)), [1, 1]);
+    assert_eq!(poll(&mut turns, second), Some(Grant::Nothing));
+    assert_eq!(poll(&mut turns, first), Some(Grant::Room));
+    assert_eq!((turns.waiting, turns.figures()), (0, (1, 0)));
+}
+
+mod model;
