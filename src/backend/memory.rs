@@ -15,6 +15,8 @@ use super::prepared;
 
 mod datestyle;
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod tests;
 
 /// A name as PostgreSQL compares it: unquoted ones in lower case, at most 63 bytes.

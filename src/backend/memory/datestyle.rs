@@ -49,7 +49,12 @@ const fn over(said: Half, former: Half) -> Half {
 fn write(Style { style, order }: Style) -> Value {
     let mut tail = Vec::new();
     for half in [style, order] {
-        let Half::Said(word) = half else { continue };
+        let word = match half {
+            Half::Said(word) => word,
+            // Alone, this style would bring an order of its own.
+            Half::Kept | Half::Default if style == Half::Said("german") => "default",
+            Half::Kept | Half::Default => continue,
+        };
         if !tail.is_empty() {
             tail.extend(b", ");
         }

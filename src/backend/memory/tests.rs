@@ -54,3 +54,22 @@ fn catching_up_says_what_differs_and_nothing_else() {
         "/* onevault */ SET \"work_mem\" TO '1MB'"
     );
 }
+
+#[test]
+fn a_name_with_a_backslash_is_the_same_name_whatever_literals_mean() {
+    let to = carried(&[("a\\b", config("'1'"))]);
+    let expected = "/* onevault */ SELECT pg_catalog.set_config(E'a\\\\b', '1', false)";
+    assert_eq!(sql(&to, &Carried::default()), expected);
+}
+
+#[test]
+fn what_cannot_be_said_again_with_certainty_is_known() {
+    let plain = carried(&[("work_mem", tail("'1MB'")), ("datestyle", tail("SQL, European"))]);
+    assert!(plain.is_certain() && Carried::default().is_certain());
+    assert!(!plain.with(b"datestyle", tail("E'\\x49SO'")).is_certain());
+    assert!(!plain.with(b"datestyle", tail("E'\\x49SO'")).with(b"datestyle", tail("dmy")).is_certain());
+    assert!(plain.with(b"datestyle", tail("E'\\x49SO'")).with(b"datestyle", tail("dmy, sql")).is_certain());
+    let accent = plain.with(b"a.b", tail("'\u{e9}'"));
+    assert!(accent.is_certain() && !accent.with(b"client_encoding", tail("'LATIN1'")).is_certain());
+    assert!(!plain.with(b"a.b", Value::Tail(vec![b'1'; CARRIED_BYTES_MAX].into())).is_certain());
+}
