@@ -88,11 +88,15 @@ fn a_shared_server_is_shared_by_what_is_used_there() {
     let (shared, own) = (turns.add_host(), turns.add_host());
     let (busy, other) = (turns.add_customer(), turns.add_customer());
     let elsewhere = place(&mut turns, busy, own, [None; 3]);
-    (0..50).for_each(|_| drop(turns.wait(elsewhere)));
+    for _ in 0..50 {
+        turns.wait(elsewhere);
+    }
     let max = [None, None, Some(2)];
     let here = place(&mut turns, busy, shared, max);
     let there = place(&mut turns, other, shared, max);
-    (0..2).for_each(|_| drop(turns.wait(there)));
+    for _ in 0..2 {
+        turns.wait(there);
+    }
     let more = turns.wait(there);
     let wanted = turns.wait(here);
     turns.lost(there);
@@ -107,7 +111,9 @@ fn where_the_process_is_short_all_that_a_customer_uses_counts() {
     let elsewhere = place(&mut turns, busy, own, [None; 3]);
     let here = place(&mut turns, busy, shared, [None; 3]);
     let there = place(&mut turns, other, shared, [None; 3]);
-    (0..3).for_each(|_| drop(turns.wait(elsewhere)));
+    for _ in 0..3 {
+        turns.wait(elsewhere);
+    }
     turns.wait(there);
     let wanted = turns.wait(here);
     let more = turns.wait(there);
@@ -149,6 +155,25 @@ fn a_login_that_is_full_keeps_no_other_login_waiting() {
 }
 
 #[test]
+fn whoever_leaves_lets_the_next_of_its_login_go_on() {
+    let mut turns = Turns::new(1);
+    let host = turns.add_host();
+    let (one, two) = (stand(&mut turns, host, None), stand(&mut turns, host, None));
+    turns.resize_login(one.place.login, Some(1));
+    turns.wait(two.place);
+    let (first, parked) = (turns.wait(one.place), turns.wait(one.place));
+    turns.leave(first);
+    turns.lost(two.place);
+    assert_eq!(granted(&mut turns, &[parked]), [0]);
+    // A backend that was granted and not fetched is not lost either.
+    turns.give_back(one.place, 7);
+    let (fetched, unfetched) = (poll(&mut turns, parked), turns.wait(one.place));
+    assert_eq!(fetched, Some(Grant::Room));
+    turns.leave(unfetched);
+    assert_eq!((turns.try_take(one.place, |_| 0), turns.figures()), (Some(7), (1, 0)));
+}
+
+#[test]
 fn the_idle_ones_of_the_greediest_are_closed_first() {
     let mut turns = Turns::new(6);
     let host = turns.add_host();
@@ -163,7 +188,11 @@ fn the_idle_ones_of_the_greediest_are_closed_first() {
         let waiter = turns.wait(new.place);
         assert_eq!(poll(&mut turns, waiter), Some(Grant::Room));
     }
-    assert_eq!(turns.aftermath.closed, [20, 21, 10], "the oldest of the greediest, then of whoever it is then");
+    assert_eq!(
+        turns.aftermath.closed,
+        [20, 21, 10],
+        "the oldest of the greediest, then of whoever it is then"
+    );
     assert_eq!((turns.figures_of(few.customer), turns.figures_of(many.customer)), ((0, 1), (0, 2)));
 }
 
@@ -226,6 +255,24 @@ fn whoever_is_granted_or_sent_away_is_woken_once() {
     assert_eq!(poll(&mut turns, second), Some(Grant::Nothing));
     assert_eq!(poll(&mut turns, first), Some(Grant::Room));
     assert_eq!((turns.waiting, turns.figures()), (0, (1, 0)));
+}
+
+#[test]
+#[ignore = "prints figures"]
+fn what_an_end_costs_that_serves_one_of_ten_thousand() {
+    let mut turns = Turns::new(100);
+    let host = turns.add_host();
+    let stands: Vec<_> = (0..10_000).map(|_| stand(&mut turns, host, Some(50))).collect();
+    let mut waiting: VecDeque<_> = stands.iter().map(|stand| (turns.wait(stand.place), stand)).collect();
+    let started = std::time::Instant::now();
+    for _ in 0..100_000 {
+        let (waiter, stand) = waiting.pop_front().unwrap();
+        assert!(poll(&mut turns, waiter).is_some(), "all have none in use, so who came first is next");
+        turns.give_back(stand.place, 1);
+        turns.aftermath.closed.clear();
+        waiting.push_back((turns.wait(stand.place), stand));
+    }
+    println!("{:?} for an end and a wait", started.elapsed() / 100_000);
 }
 
 mod model;

@@ -2,6 +2,7 @@
 
 mod cancel;
 pub(crate) mod cluster;
+mod cost;
 mod liar;
 mod login;
 mod pool;

@@ -10,15 +10,31 @@ const HOSTS: usize = 2;
 /// What happens to a world of four customers with two lanes and two logins each.
 #[derive(Debug, Clone)]
 enum Step {
-    Wait { customer: usize, host: usize, login: usize },
-    Take { customer: usize, host: usize, login: usize },
+    Wait {
+        customer: usize,
+        host: usize,
+        login: usize,
+    },
+    Take {
+        customer: usize,
+        host: usize,
+        login: usize,
+    },
     /// One of those who hold a lease or wait, by a number that is cut to fit.
     Return(usize),
     Lose(usize),
     Leave(usize),
     ResizeEveryone(usize),
-    Resize { customer: usize, host: usize, max: [Option<usize>; 3] },
-    ResizeLogin { customer: usize, login: usize, max: Option<usize> },
+    Resize {
+        customer: usize,
+        host: usize,
+        max: [Option<usize>; 3],
+    },
+    ResizeLogin {
+        customer: usize,
+        login: usize,
+        max: Option<usize>,
+    },
     GiveUp(usize),
 }
 
