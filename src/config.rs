@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-pub(crate) use load::DAY_MS;
+pub(crate) use load::{DAY_MS, FRESH_IS_SESSION};
 pub use load::{is_host_name, load};
 pub use problem::{Fault, Place, Problem, Problems};
 #[cfg(test)]
@@ -151,6 +151,12 @@ pub struct Limits {
     pub drain_timeout_ms: u64,
     /// `CancelRequest`s being carried out at one time.
     pub cancels_in_flight_max: usize,
+    /// The longest statement; longer ones are cancelled (57014). 0: no limit but the database's own.
+    pub statement_timeout_ms: u64,
+    /// How long a client may leave a transaction open and say nothing (25P03). 0: for ever.
+    pub idle_in_transaction_timeout_ms: u64,
+    /// How long a client may say nothing outside a transaction (57P05). 0: for ever.
+    pub idle_session_timeout_ms: u64,
 }
 
 impl Default for Limits {
@@ -165,6 +171,9 @@ impl Default for Limits {
             message_bytes_max: (1 << 30) - 1,
             drain_timeout_ms: 30_000,
             cancels_in_flight_max: 64,
+            statement_timeout_ms: 0,
+            idle_in_transaction_timeout_ms: 0,
+            idle_session_timeout_ms: 0,
         }
     }
 }
@@ -199,10 +208,12 @@ impl Config {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Pool {
-    /// `session`: a backend belongs to its client from login to end.
+    /// `session`: a backend belongs to its client from login to end; `transaction`: for a transaction.
     pub mode: PoolMode,
-    /// Dials a new backend for every session instead of reusing scrubbed ones.
+    /// Dials a new backend for every session instead of reusing scrubbed ones; this is session pooling.
     pub fresh_backends: bool,
+    /// Prepared statements that one backend keeps for its sessions in transaction pooling.
+    pub prepared_statements_max: usize,
     /// Dialling and logging in at the server.
     pub connect_timeout_ms: u64,
     /// Waiting for a backend; after that 53300 names the limit.
@@ -220,6 +231,7 @@ impl Default for Pool {
         Self {
             mode: PoolMode::Session,
             fresh_backends: false,
+            prepared_statements_max: 200,
             connect_timeout_ms: 5_000,
             wait_timeout_ms: 15_000,
             idle_timeout_ms: 60_000,

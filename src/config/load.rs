@@ -1,9 +1,13 @@
 //! From the file to a [`Config`]: typed, then checked for ranges.
 
+use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use super::{Config, Fault, Node, Problem, Problems, parse_yaml, read_text, read_typed};
+use super::{Config, Fault, Node, PoolMode, Problem, Problems, parse_yaml, read_text, read_typed};
+
+/// Said where both are asked for at once.
+pub(crate) const FRESH_IS_SESSION: &str = "`mode` cannot be transaction where `fresh_backends` is true: a session keeps its own backend; did you mean `session`?";
 
 /// A day in milliseconds: no wait is longer.
 pub(crate) const DAY_MS: u64 = 86_400_000;
@@ -41,6 +45,8 @@ fn parse(text: &str) -> Result<Config, Vec<Fault>> {
         }
     }
     check_texts(&config, &tree, &mut faults);
+    check_servers(&config, &tree, &mut faults);
+    check_pool(&tree, &config, &mut faults);
     faults.sort_by_key(|fault| fault.place);
     if faults.is_empty() { Ok(config) } else { Err(faults) }
 }
@@ -59,7 +65,12 @@ fn numbers(config: &Config) -> Vec<([&'static str; 2], u64, RangeInclusive<u64>)
         (["limits", "login_timeout_ms"], limits.login_timeout_ms, 1..=600_000),
         (["limits", "message_bytes_max"], limits.message_bytes_max.into(), 1024..=(1 << 30) - 1),
         (["limits", "drain_timeout_ms"], limits.drain_timeout_ms, time_ms.clone()),
-        (["limits", "cancels_in_flight_max"], wide(limits.cancels_in_flight_max), count),
+        (["limits", "cancels_in_flight_max"], wide(limits.cancels_in_flight_max), count.clone()),
+        (["limits", "statement_timeout_ms"], limits.statement_timeout_ms, 0..=DAY_MS),
+        (["limits", "idle_in_transaction_timeout_ms"], limits.idle_in_transaction_timeout_ms, 0..=DAY_MS),
+        (["limits", "idle_session_timeout_ms"], limits.idle_session_timeout_ms, 0..=DAY_MS),
+        (["limits", "server_backends_max"], limits.server_backends_max.map_or(1, wide), count.clone()),
+        (["pool", "prepared_statements_max"], wide(pool.prepared_statements_max), 1..=100_000),
         (["pool", "connect_timeout_ms"], pool.connect_timeout_ms, time_ms.clone()),
         (["pool", "wait_timeout_ms"], pool.wait_timeout_ms, time_ms.clone()),
         (["pool", "idle_timeout_ms"], pool.idle_timeout_ms, time_ms.clone()),
@@ -85,6 +96,30 @@ fn check_texts(config: &Config, tree: &Node, faults: &mut Vec<Fault>) {
     let text = "`password` must be a reference (env:NAME or file:PATH), not the secret itself";
     check(&["provision", "password"], is_reference, text);
     check(&["log", "level"], !config.log.level.trim().is_empty(), "`level` is empty");
+}
+
+fn check_servers(config: &Config, tree: &Node, faults: &mut Vec<Fault>) {
+    let mut seen = HashSet::new();
+    for (at, server) in config.limits.servers.iter().enumerate() {
+        let at = at.to_string();
+        let path = ["limits", "servers", &at];
+        if !seen.insert((&server.host, server.port)) {
+            let text = format!("server {}:{} appears twice", server.host, server.port);
+            faults.push(Fault::new(tree.place(&path), text));
+        }
+        if !(1..=10_000_000).contains(&server.backends_max) {
+            let [limits, servers, at] = path;
+            let text = format!("`backends_max` is {}; it must be from 1 to 10000000", server.backends_max);
+            faults.push(Fault::new(tree.place(&[limits, servers, at, "backends_max"]), text));
+        }
+    }
+}
+
+/// A backend that is dialled for one session cannot go from session to session.
+fn check_pool(tree: &Node, config: &Config, faults: &mut Vec<Fault>) {
+    if config.pool.fresh_backends && config.pool.mode == PoolMode::Transaction {
+        faults.push(Fault::new(tree.place(&["pool", "mode"]), FRESH_IS_SESSION));
+    }
 }
 
 /// Letters, digits and `-` in labels of 1 to 63 bytes, at most 253 in all.
@@ -166,6 +201,19 @@ zzz: 1
                 "2:22: `limits.message_bytes_max` is 1073741824; it must be from 1024 to 1073741823",
                 "3:16: `limits.clients_max` is 0; it must be from 1 to 10000000",
                 "4:25: `pool.wait_timeout_ms` is 0; it must be from 1 to 86400000",
+            ]
+        );
+        let found = faults(
+            "limits:\n  server_backends_max: 0\n  servers:\n    - {host: a, backends_max: 0}\n    - {host: a, \
+             backends_max: 1}\npool:\n  fresh_backends: true\n  mode: transaction\n",
+        );
+        assert_eq!(
+            found,
+            [
+                "2:24: `limits.server_backends_max` is 0; it must be from 1 to 10000000".to_owned(),
+                "4:31: `backends_max` is 0; it must be from 1 to 10000000".to_owned(),
+                "5:7: server a:5432 appears twice".to_owned(),
+                format!("8:9: {FRESH_IS_SESSION}"),
             ]
         );
         let secret = faults("provision: {password: hunter2}").join("");

@@ -10,7 +10,7 @@ use super::files::References;
 use super::schema::{self, File};
 use super::{Customer, DatabaseRule, JwtIssuer, Limits, Login, RESERVED_DATABASE, Server, SslMode, Token};
 use crate::auth::jwt;
-use crate::config::{AuditMode, Fault, Node};
+use crate::config::{AuditMode, FRESH_IS_SESSION, Fault, Node, PoolMode};
 use crate::ids::{LoginName, Secret};
 use crate::routing::TOKEN_USER;
 
@@ -60,16 +60,22 @@ pub(super) fn customer(source: &Source<'_>, file: File) -> Result<Customer, Vec<
         limits: Limits {
             clients_max: file.limits.clients_max.map(|count| count.0.0),
             backends_max: file.limits.backends_max.map(|count| count.0.0),
+            statement_timeout: file.limits.statement_timeout_ms.map(|time| time.0.0),
+            idle_in_transaction_timeout: file.limits.idle_in_transaction_timeout_ms.map(|time| time.0.0),
+            idle_session_timeout: file.limits.idle_session_timeout_ms.map(|time| time.0.0),
         },
         pool_mode: file.pool.mode,
         fresh_backends: file.pool.fresh_backends,
         wait_timeout: file.pool.wait_timeout_ms.map(|time| time.0.0),
+        stateless_functions: file.pool.stateless_functions.into_iter().map(|name| name.0.0).collect(),
+        pin_functions: file.pool.pin_functions.into_iter().map(|name| name.0.0).collect(),
         audit_mode: file.audit.mode,
         features: file.features.into_iter().collect(),
         branding: file.branding.into_iter().collect(),
         fingerprint: builder.fingerprint(),
     };
     builder.check_audit(&customer);
+    builder.check_pool(&customer);
     if builder.faults.is_empty() { Ok(customer) } else { Err(builder.faults) }
 }
 
@@ -81,6 +87,7 @@ impl From<schema::Login> for Login {
             disabled: login.disabled,
             clients_max: login.clients_max.map(|count| count.0.0),
             backends_max: login.backends_max.map(|count| count.0.0),
+            pool_mode: login.pool.mode,
         }
     }
 }
@@ -288,6 +295,19 @@ impl Builder<'_> {
             customer_claim: entry.customer_claim.0.0,
             login_claim: entry.login_claim.0.0,
         })
+    }
+
+    /// What one line of `pool` says must leave room for the others.
+    fn check_pool(&mut self, customer: &Customer) {
+        if (customer.pool_mode, customer.fresh_backends) == (Some(PoolMode::Transaction), Some(true)) {
+            self.fault(&["pool", "mode"], FRESH_IS_SESSION);
+        }
+        for (at, name) in customer.pin_functions.iter().enumerate() {
+            if customer.stateless_functions.contains(name) {
+                let text = format!("`{name}` is among `stateless_functions` too");
+                self.fault(&["pool", "pin_functions", &at.to_string()], text);
+            }
+        }
     }
 
     /// A framework's clause is stronger than the file.

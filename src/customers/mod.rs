@@ -22,7 +22,7 @@ pub use secret::follow as follow_reference;
 
 use crate::auth::jwt;
 use crate::auth::scram::Verifier;
-use crate::config::{AuditMode, PoolMode};
+use crate::config::{self, AuditMode, PoolMode};
 use crate::ids::{CustomerId, DatabaseName, LoginName, RoleName, Secret};
 
 /// All customers as of one moment.
@@ -70,12 +70,16 @@ pub struct Customer {
     pub compliance: Vec<String>,
     /// This customer's limits.
     pub limits: Limits,
-    /// When a backend is given back.
+    /// When a backend is given back; absent: as the configuration says.
     pub pool_mode: Option<PoolMode>,
     /// Dials a new backend for every session; absent: as the configuration says.
     pub fresh_backends: Option<bool>,
     /// How long its clients wait for a backend; absent: as the configuration says.
     pub wait_timeout: Option<Duration>,
+    /// Functions that leave nothing behind in a session, as they are written here: `name` or `schema.name`.
+    pub stateless_functions: Vec<String>,
+    /// Functions after which a session keeps its backend.
+    pub pin_functions: Vec<String>,
     /// How durable this customer's records are; absent: as the configuration says.
     pub audit_mode: Option<AuditMode>,
     /// Switches of the platform, passed on as they are.
@@ -157,6 +161,8 @@ pub struct Login {
     pub clients_max: Option<usize>,
     /// Backends that its clients hold at one time; absent: the customer's limit only.
     pub backends_max: Option<usize>,
+    /// When a backend is given back; absent: as the customer says.
+    pub pool_mode: Option<PoolMode>,
 }
 
 /// An API token's public part.
@@ -196,6 +202,12 @@ pub struct Limits {
     pub clients_max: Option<usize>,
     /// Backends at one time.
     pub backends_max: Option<usize>,
+    /// The longest statement; zero: no limit.
+    pub statement_timeout: Option<Duration>,
+    /// How long a transaction may be left open and silent; zero: for ever.
+    pub idle_in_transaction_timeout: Option<Duration>,
+    /// How long a client may be silent outside a transaction; zero: for ever.
+    pub idle_session_timeout: Option<Duration>,
 }
 
 /// What a client may not call a database of its own: the console has this name.
@@ -287,6 +299,54 @@ impl Customer {
     pub fn write_ahead_clause(&self) -> Option<&'static str> {
         let demands = |framework: &str| self.compliance.iter().any(|name| name == framework);
         WRITE_AHEAD_CLAUSES.iter().find(|(framework, _)| demands(framework)).map(|(_, clause)| *clause)
+    }
+}
+
+/// Times after which a session is interfered with; `None`: never.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Timeouts {
+    /// A statement is cancelled.
+    pub statement: Option<Duration>,
+    /// A session that is silent in a transaction ends.
+    pub idle_in_transaction: Option<Duration>,
+    /// A session that is silent outside of one ends.
+    pub idle_session: Option<Duration>,
+}
+
+impl Customer {
+    /// When a login's backend is given back: what the login says, else the customer, else the configuration. On each
+    /// level `fresh_backends: true` says `session`.
+    #[must_use]
+    pub fn pool_mode(&self, login: &LoginName, default: &config::Pool) -> PoolMode {
+        if let Some(mode) = self.logins.get(login).and_then(|login| login.pool_mode) {
+            return mode;
+        }
+        if self.fresh_backends == Some(true) {
+            return PoolMode::Session;
+        }
+        let of_all = if self.fresh_backends.unwrap_or(default.fresh_backends) {
+            PoolMode::Session
+        } else {
+            default.mode
+        };
+        self.pool_mode.unwrap_or(of_all)
+    }
+
+    /// This customer's timeouts, else those of the configuration.
+    #[must_use]
+    pub fn timeouts(&self, default: &config::Limits) -> Timeouts {
+        let limits = &self.limits;
+        let effective = |own: Option<Duration>, default_ms| {
+            Some(own.unwrap_or(Duration::from_millis(default_ms))).filter(|time| !time.is_zero())
+        };
+        Timeouts {
+            statement: effective(limits.statement_timeout, default.statement_timeout_ms),
+            idle_in_transaction: effective(
+                limits.idle_in_transaction_timeout,
+                default.idle_in_transaction_timeout_ms,
+            ),
+            idle_session: effective(limits.idle_session_timeout, default.idle_session_timeout_ms),
+        }
     }
 }
 

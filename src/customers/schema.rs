@@ -101,6 +101,14 @@ pub(super) struct Login {
     pub(super) disabled: bool,
     pub(super) clients_max: Option<Text<Count>>,
     pub(super) backends_max: Option<Text<Count>>,
+    #[serde(default)]
+    pub(super) pool: LoginPool,
+}
+
+#[derive(Debug, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LoginPool {
+    pub(super) mode: Option<PoolMode>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -150,6 +158,9 @@ impl Framework {
 pub(super) struct Limits {
     pub(super) clients_max: Option<Text<Count>>,
     pub(super) backends_max: Option<Text<Count>>,
+    pub(super) statement_timeout_ms: Option<Text<MillisOrNone>>,
+    pub(super) idle_in_transaction_timeout_ms: Option<Text<MillisOrNone>>,
+    pub(super) idle_session_timeout_ms: Option<Text<MillisOrNone>>,
 }
 
 #[derive(Debug, Deserialize, Default)]
@@ -158,6 +169,8 @@ pub(super) struct Pool {
     pub(super) mode: Option<PoolMode>,
     pub(super) fresh_backends: Option<bool>,
     pub(super) wait_timeout_ms: Option<Text<Millis>>,
+    pub(super) stateless_functions: Vec<Text<FunctionName>>,
+    pub(super) pin_functions: Vec<Text<FunctionName>>,
 }
 
 #[derive(Debug, Deserialize, Default)]
@@ -265,6 +278,37 @@ impl FromText for Millis {
         let number = text.parse().ok().filter(|number| (1..=crate::config::DAY_MS).contains(number));
         let time = number.map(|number| Self(Duration::from_millis(number)));
         time.ok_or_else(|| format!("it must be a number of milliseconds from 1 to {}", crate::config::DAY_MS))
+    }
+}
+
+/// From 1 ms to a day, or 0 for no limit.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MillisOrNone(pub(super) Duration);
+
+impl FromText for MillisOrNone {
+    fn from_text(text: &str) -> Result<Self, String> {
+        let number = text.parse().ok().filter(|number| *number <= crate::config::DAY_MS);
+        let time = number.map(|number| Self(Duration::from_millis(number)));
+        time.ok_or_else(|| format!("it must be a number of milliseconds from 0 to {}", crate::config::DAY_MS))
+    }
+}
+
+/// `function` or `schema.function`, as PostgreSQL writes names that need no quotes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FunctionName(pub(super) String);
+
+impl FromText for FunctionName {
+    fn from_text(text: &str) -> Result<Self, String> {
+        let may_begin = |byte: u8| byte.is_ascii_lowercase() || byte == b'_' || !byte.is_ascii();
+        let may_follow = |byte: u8| may_begin(byte) || byte.is_ascii_digit() || byte == b'$';
+        let is_name = |name: &str| {
+            (1..=63).contains(&name.len())
+                && name.bytes().take(1).all(may_begin)
+                && name.bytes().all(may_follow)
+        };
+        let good = text.split('.').count() <= 2 && text.split('.').all(is_name);
+        let told = || "it must be the name of a function in lower case, with or without its schema".into();
+        good.then(|| Self(text.to_owned())).ok_or_else(told)
     }
 }
 

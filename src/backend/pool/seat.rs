@@ -48,7 +48,8 @@ impl Seat {
         (settings, mode): (&Settings, PoolMode),
     ) -> Self {
         let config = inner.config.load();
-        let fresh = customer.fresh_backends.unwrap_or(config.pool.fresh_backends);
+        let fresh =
+            mode == PoolMode::Session && customer.fresh_backends.unwrap_or(config.pool.fresh_backends);
         let kind = Kind {
             customer: customer.id.clone(),
             server: Arc::clone(&to.server),

@@ -319,3 +319,52 @@ fn the_name_of_the_console_is_nobodys() {
     assert!(customer.database("onevault").is_none());
     assert!(customer.database("onevault2").is_some());
 }
+
+#[test]
+fn a_login_says_more_than_its_customer_and_the_customer_more_than_the_configuration() {
+    use crate::config::{Limits, Pool, PoolMode};
+    let of = |lines: &str, login: &str, default: &Pool| {
+        let folder = Folder::new();
+        folder.put("one", &text("one").replace("  app: {}\n", &format!("  app: {{{login}}}\n{lines}")));
+        let catalogue = load(folder.path()).unwrap();
+        let customer = catalogue.customer("one").unwrap();
+        let app = crate::ids::LoginName::parse("app").unwrap();
+        (customer.pool_mode(&app, default), customer.timeouts(&Limits::default()))
+    };
+    let (session, transaction) = (PoolMode::Session, PoolMode::Transaction);
+    let by_transaction = Pool { mode: transaction, ..Pool::default() };
+    let fresh = Pool { fresh_backends: true, ..Pool::default() };
+    let mode = |lines, login, default: &Pool| of(lines, login, default).0;
+    assert_eq!(mode("", "", &Pool::default()), session);
+    assert_eq!(mode("", "", &by_transaction), transaction);
+    assert_eq!(mode("pool: {mode: session}\n", "", &by_transaction), session);
+    assert_eq!(mode("pool: {mode: session}\n", "pool: {mode: transaction}", &by_transaction), transaction);
+    assert_eq!(mode("pool: {fresh_backends: true}\n", "", &by_transaction), session);
+    assert_eq!(mode("pool: {mode: transaction}\n", "", &fresh), transaction);
+    assert_eq!(mode("pool: {fresh_backends: false}\n", "", &fresh), session);
+    let timeouts = of("limits: {statement_timeout_ms: 70, idle_session_timeout_ms: 0}\n", "", &fresh).1;
+    assert_eq!(
+        (timeouts.statement, timeouts.idle_session),
+        (Some(std::time::Duration::from_millis(70)), None)
+    );
+}
+
+#[test]
+fn what_pooling_cannot_do_is_refused_with_its_place() {
+    let of = |lines: &str| problems_of(&format!("{}{lines}", text("one")));
+    assert_eq!(
+        of("pool:\n  fresh_backends: true\n  mode: transaction\n"),
+        [format!("11:9: {}", crate::config::FRESH_IS_SESSION)]
+    );
+    assert_eq!(
+        of("pool:\n  stateless_functions: [a.b, c]\n  pin_functions: [d, c]\n"),
+        ["11:22: `c` is among `stateless_functions` too"]
+    );
+    for name in ["Upper", "'a b'", "a.b.c", "''", "1a", "a.", "'f()'"] {
+        let found = of(&format!("pool: {{pin_functions: [{name}]}}\n")).join("");
+        assert!(found.contains("it must be the name of a function in lower case"), "{name}: {found}");
+    }
+    let found =
+        of("pool: {wait_timeout_ms: 0, mode: transactoin}\nlimits: {statement_timeout_ms: 86400001}\n");
+    assert!(found.iter().any(|problem| problem.contains("did you mean `transaction`?")), "{found:?}");
+}
