@@ -37,6 +37,8 @@ pub const CONNECTIONS_TOTAL: &str = "onevault_connections_total";
 pub const CONNECTIONS_REFUSED_TOTAL: &str = "onevault_connections_refused_total";
 /// Gauge, `customer`, `state` (`idle`, `leased`): backends.
 pub const BACKENDS: &str = "onevault_backends";
+/// Gauge, `customer`, `reason`: sessions that keep their backend between two transactions.
+pub const PINS: &str = "onevault_pins";
 /// Counter, `customer`, `outcome`: statements.
 pub const STATEMENTS_TOTAL: &str = "onevault_statements_total";
 /// Counter, `outcome` (`ok`, `failed`, `refused`): logins.
@@ -71,6 +73,10 @@ pub fn start_metrics() -> Result<PrometheusHandle, String> {
     describe_counter!(CONNECTIONS_TOTAL, "Connections accepted");
     describe_counter!(CONNECTIONS_REFUSED_TOTAL, "Connections sent away at once, by reason");
     describe_gauge!(BACKENDS, "Backends, by customer and state");
+    describe_gauge!(
+        PINS,
+        "Sessions that keep their backend between two transactions, by customer and reason"
+    );
     describe_counter!(STATEMENTS_TOTAL, "Statements, by customer and outcome");
     describe_counter!(LOGINS_TOTAL, "Logins, by outcome");
     describe_counter!(CANCELS_TOTAL, "Cancel requests that named a session");

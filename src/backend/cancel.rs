@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -344,6 +345,22 @@ impl Cancels {
         }
         found
     }
+}
+
+/// A cancel request under way.
+pub type Stopping = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Stops the statement that the backend runs for its present lease, because it took too long. Takes 5 s at most; until
+/// it is over the backend goes to nobody else.
+#[must_use]
+pub fn stop(backend: &Backend) -> Stopping {
+    let target = Arc::clone(&backend.target);
+    let number = lock(&target.lease).number;
+    Box::pin(async move {
+        if let Err(error) = target.request(Some(number)).await {
+            tracing::warn!(%error, "a statement over its time limit was not cancelled");
+        }
+    })
 }
 
 /// Stops what the backend is doing because its client has left; the caller closes the backend afterwards. Takes 5 s

@@ -79,6 +79,11 @@ impl Carried {
         self.0.is_none()
     }
 
+    /// Their names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &Name> {
+        self.list().iter().map(|(name, _)| name)
+    }
+
     /// The value of a setting, if the session made it.
     #[must_use]
     pub fn get(&self, name: &[u8]) -> Option<&Value> {

@@ -27,7 +27,7 @@ pub(crate) mod tests;
 pub mod tls;
 mod wire;
 
-pub use cancel::{CancelOutcome, Cancels, Registration, Reserved, cancel_running};
+pub use cancel::{CancelOutcome, Cancels, Registration, Reserved, Stopping, cancel_running, stop};
 pub use connect::{Answer, ConnectError};
 pub use examine::Findings;
 pub use pool::{Figures, Lease, LeaseError, Pools, Seat};

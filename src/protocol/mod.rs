@@ -11,6 +11,7 @@ pub mod fields;
 pub mod frame;
 pub mod frontend;
 pub mod report;
+pub mod rewrite;
 pub mod sqlstate;
 pub mod startup;
 pub mod tag;

@@ -31,6 +31,8 @@ states! {
     INVALID_PARAMETER_VALUE = b"22023";
     /// active_sql_transaction
     ACTIVE_SQL_TRANSACTION = b"25001";
+    /// idle_in_transaction_session_timeout
+    IDLE_IN_TRANSACTION_TIMEOUT = b"25P03";
     /// invalid_authorization_specification
     INVALID_AUTHORIZATION = b"28000";
     /// invalid_password
@@ -49,6 +51,8 @@ states! {
     ADMIN_SHUTDOWN = b"57P01";
     /// cannot_connect_now
     CANNOT_CONNECT_NOW = b"57P03";
+    /// idle_session_timeout
+    IDLE_SESSION_TIMEOUT = b"57P05";
     /// io_error
     IO_ERROR = b"58030";
     /// internal_error

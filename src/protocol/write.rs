@@ -10,7 +10,7 @@ use super::tag::{backend, frontend};
 use crate::ids::BackendKey;
 
 /// Appends a message: its type, its length, and what `body` appends.
-fn message(out: &mut Vec<u8>, tag: u8, body: impl FnOnce(&mut Vec<u8>)) {
+pub fn message(out: &mut Vec<u8>, tag: u8, body: impl FnOnce(&mut Vec<u8>)) {
     out.push(tag);
     packet(out, body);
 }

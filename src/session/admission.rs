@@ -11,8 +11,12 @@ use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
 use crate::audit::{Event, EventKind, Outcome, Who};
-use crate::backend::{Answer, Lease, LeaseError, Registration, Settings};
-use crate::ids::SessionId;
+use crate::backend::memory::Carried;
+use crate::backend::pool::Seat;
+use crate::backend::{Answer, Lease, LeaseError, ParameterMap, Registration, Settings};
+use crate::config::PoolMode;
+use crate::customers::Timeouts;
+use crate::ids::{BackendKey, SessionId};
 use crate::protocol::report::{Report, ServerReport};
 use crate::protocol::sqlstate::SqlState;
 use crate::protocol::startup::{Startup, Version};
@@ -24,6 +28,7 @@ use crate::telemetry;
 use super::census::Counted;
 use super::ledger::Ledger;
 use super::login::{self, LoginError};
+use super::pooled::Pooled;
 use super::{Registered, Shared, error};
 
 /// A client that was greeted.
@@ -41,11 +46,27 @@ pub(crate) struct Arrived {
 pub(crate) struct Admitted {
     /// Held for their end: the place in the count and the cancel key. First, so that both are free when the client
     /// sees its connection end.
-    pub(crate) _held: (Counted, Registration),
+    pub(crate) _held: (Counted, Option<Registration>),
     pub(crate) registered: Registered,
+    pub(crate) timeouts: Timeouts,
     pub(crate) ledger: Ledger,
-    pub(crate) lease: Lease,
+    /// What its relay begins with.
+    pub(crate) held: Held,
     pub(crate) stream: Stream,
+}
+
+/// A backend for the whole session, or what transaction pooling needs instead.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    lease: Option<Lease>,
+    pooled: Option<Box<Pooled>>,
+}
+
+impl Held {
+    /// Takes both out.
+    pub(crate) const fn take(&mut self) -> (Option<Lease>, Option<Box<Pooled>>) {
+        (self.lease.take(), self.pooled.take())
+    }
 }
 
 /// What a client that is turned away is told, and what is recorded.
@@ -128,9 +149,17 @@ pub(crate) async fn admit(shared: &Arc<Shared>, mut arrived: Arrived) -> Option<
 /// A client whose place is ready.
 struct Entered {
     route: Route,
-    lease: Lease,
+    place: Place,
     counted: Counted,
     session: SessionId,
+}
+
+/// Where its statements will run.
+enum Place {
+    /// On this backend, for the whole session.
+    Backend(Lease),
+    /// On any backend of this seat; the server's parameters and notices are known from one of them.
+    Seat(Seat, ParameterMap, Box<[u8]>),
 }
 
 async fn enter(
@@ -168,29 +197,40 @@ async fn enter(
         .enter(&route)
         .map_err(|limit| TurnedAway::refused(error::too_many_clients(limit), format!("limit {limit}")))?;
     let settings = Settings::new(hints.settings().iter().map(|(name, value)| (&**name, &**value)));
-    let lease = shared.pools.lease(&route, &settings).await?;
-    Ok(Entered { route, lease, counted, session: shared.next_session() })
+    let place = place(shared, &route, &settings).await?;
+    Ok(Entered { route, place, counted, session: shared.next_session() })
+}
+
+/// A backend, or a seat and what a server says of itself.
+async fn place(shared: &Shared, route: &Route, settings: &Settings) -> Result<Place, LeaseError> {
+    let mode = route.customer().pool_mode(route.login(), &shared.config.pool);
+    if mode == PoolMode::Session {
+        return Ok(Place::Backend(shared.pools.lease(route, settings).await?));
+    }
+    let mut seat = shared.pools.seat(route, settings, mode);
+    if let Some(parameters) = seat.parameters() {
+        return Ok(Place::Seat(seat, parameters, Box::default()));
+    }
+    let lease = seat.lease(&Carried::default()).await?;
+    let (parameters, notices) = (lease.parameters.clone(), lease.notices.clone());
+    if let Err(lease) = lease.release() {
+        lease.discard();
+    }
+    Ok(Place::Seat(seat, parameters, notices))
 }
 
 /// The last messages before the session: what the server reports, the key to cancel, ready.
 async fn begin(shared: &Arc<Shared>, mut arrived: Arrived, entered: Entered) -> Option<Admitted> {
-    let Entered { route, lease, counted, session } = entered;
+    let Entered { route, place, counted, session } = entered;
     let registered = shared.register(session, route.customer().id.clone());
-    let Some(registration) = shared.cancels.register(session, &lease, secret_bytes(&arrived.startup)) else {
+    let secret_bytes = secret_bytes(&arrived.startup);
+    let mut out = Vec::with_capacity(1024);
+    let Some((held, registration)) = settle(shared, (&route, session), place, secret_bytes, &mut out) else {
         say_no(&mut arrived.stream, Told::Report(error::no_randomness())).await;
         return None;
     };
-    let mut out = Vec::with_capacity(1024);
-    write::authentication_ok(&mut out);
-    for (name, value) in lease.parameters.iter() {
-        write::parameter_status(&mut out, name, value);
-    }
-    write::backend_key_data(&mut out, registration.key());
-    out.extend_from_slice(&lease.notices);
-    write::ready_for_query(&mut out, b'I');
-
     let mode = route.customer().audit_mode(shared.config.audit.mode);
-    let log = shared.audit.session(&who(&arrived, &route, &lease, session));
+    let log = shared.audit.session(&who(&arrived, &route, &held, session));
     let mut ledger = Ledger::new(log, mode, telemetry::Statements::of(route.customer().id.as_str()));
     if let Err(unavailable) = ledger.log().opened() {
         say_no(&mut arrived.stream, Told::Report(error::audit_unavailable(unavailable))).await;
@@ -201,10 +241,48 @@ async fn begin(shared: &Arc<Shared>, mut arrived: Arrived, entered: Entered) -> 
     }
     telemetry::login("ok");
     let Arrived { stream, .. } = arrived;
-    Some(Admitted { stream, lease, ledger, registered, _held: (counted, registration) })
+    let timeouts = route.customer().timeouts(&shared.config.limits);
+    Some(Admitted { stream, held, ledger, registered, timeouts, _held: (counted, registration) })
 }
 
-fn who<'a>(arrived: &'a Arrived, route: &'a Route, lease: &'a Lease, session: SessionId) -> Who<'a> {
+/// Writes the greeting and makes what the relay begins with. `None`: there are no random bytes for a key.
+fn settle(
+    shared: &Shared,
+    (route, session): (&Route, SessionId),
+    place: Place,
+    secret_bytes: usize,
+    out: &mut Vec<u8>,
+) -> Option<(Held, Option<Registration>)> {
+    write::authentication_ok(out);
+    let mut greet = |parameters: &ParameterMap, key: &BackendKey, notices: &[u8]| {
+        for (name, value) in parameters.iter() {
+            write::parameter_status(out, name, value);
+        }
+        write::backend_key_data(out, key);
+        out.extend_from_slice(notices);
+        write::ready_for_query(out, b'I');
+    };
+    match place {
+        Place::Backend(lease) => {
+            let registration = shared.cancels.register(session, &lease, secret_bytes)?;
+            greet(&lease.parameters, registration.key(), &lease.notices);
+            Some((Held { lease: Some(lease), pooled: None }, Some(registration)))
+        }
+        Place::Seat(seat, parameters, notices) => {
+            let reserved = shared.cancels.reserve(session, secret_bytes)?;
+            greet(&parameters, reserved.key(), &notices);
+            let made = shared.made(route, session, seat, reserved);
+            let pooled = Box::new(Pooled::new(made, parameters));
+            Some((Held { lease: None, pooled: Some(pooled) }, None))
+        }
+    }
+}
+
+fn who<'a>(arrived: &'a Arrived, route: &'a Route, held: &'a Held, session: SessionId) -> Who<'a> {
+    let parameters = match (&held.lease, &held.pooled) {
+        (Some(lease), _) => Some(&lease.parameters),
+        (None, pooled) => pooled.as_ref().map(|pooled| &pooled.reported),
+    };
     Who {
         session: session.0,
         customer: route.customer().id.as_str(),
@@ -214,8 +292,8 @@ fn who<'a>(arrived: &'a Arrived, route: &'a Route, lease: &'a Lease, session: Se
         credential: route.credential().as_str(),
         client_address: arrived.peer,
         tls: arrived.tls_version,
-        application_name: lease.parameters.get(b"application_name").unwrap_or_default(),
-        backend_pid: lease.key.process_id,
+        application_name: parameters.and_then(|map| map.get(b"application_name")).unwrap_or_default(),
+        backend_pid: held.lease.as_ref().map_or(0, |lease| lease.key.process_id),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::telemetry;
 
 use super::arena::{Arena, Span};
 use super::lease::Request;
+use super::note::{Injected, Note};
 use super::statements::{Statement, Statements};
 
 /// Finished executions that wait for their `ReadyForQuery`; more are recorded without its transaction status.
@@ -42,9 +43,11 @@ pub(crate) struct Op {
     pub(crate) bytes_out: u64,
     commands: u32,
     tag: Span,
-    error: Option<(Option<SqlState>, Span)>,
+    pub(crate) error: Option<(Option<SqlState>, Span)>,
     /// When its last answer came.
     finished: Option<Instant>,
+    /// What transaction pooling remembers of it.
+    pub(crate) note: Note,
 }
 
 /// A text: here, with a prepared statement, or recorded in parts.
@@ -60,6 +63,16 @@ impl Op {
     /// Whether this request runs something.
     pub(crate) const fn is_execution(&self) -> bool {
         self.sequence > 0
+    }
+
+    /// With what is to be remembered of it.
+    pub(crate) fn with(self, note: Note) -> Self {
+        Self { note, ..self }
+    }
+
+    /// Whether it is ours and fails as the client's.
+    pub(crate) const fn fails_for_client(&self) -> bool {
+        matches!(self.note, Note::Injected(Injected::Parse(..) | Injected::Unnamed)) && self.error.is_some()
     }
 }
 
@@ -128,6 +141,7 @@ impl Book {
             tag: Span::default(),
             error: None,
             finished: None,
+            note: Note::None,
         }
     }
 

@@ -74,3 +74,13 @@ pub(crate) fn read(
         Ok(()) | Err(_) => Poll::Ready(None),
     }
 }
+
+/// Takes up what is carried over without reading more; gives how much of `scratch` is filled.
+pub(crate) fn again(carry: &mut Vec<u8>, scratch: &mut [u8]) -> usize {
+    let carried = carry.len().min(SCRATCH_BYTES);
+    if let (Some(to), Some(from)) = (scratch.get_mut(..carried), carry.get(..carried)) {
+        to.copy_from_slice(from);
+    }
+    release(carry);
+    carried
+}

@@ -3,8 +3,9 @@
 //! Source: errcodes-appendix
 
 use crate::audit::Unavailable;
-use crate::protocol::frame::FrameError;
-use crate::protocol::report::Report;
+use crate::backend::{Answer, LeaseError};
+use crate::protocol::frame::{FrameError, HEADER_BYTES};
+use crate::protocol::report::{Report, ServerReport, Severity};
 use crate::protocol::sqlstate::SqlState;
 
 use super::relay::End;
@@ -42,6 +43,32 @@ pub(crate) fn no_backend(limit: &str) -> Report {
         .detail(format!("All backends within the limit {limit} are in use."))
 }
 
+/// There is no backend for a request; the session goes on.
+pub(crate) fn no_lease(cause: &LeaseError) -> Report {
+    match cause {
+        LeaseError::Limit { name } => {
+            Report::error(SqlState::TOO_MANY_CONNECTIONS, "too many connections to the database")
+                .detail(format!("All backends within the limit {name} are in use."))
+        }
+        LeaseError::Connect(cause) => match cause.answer() {
+            Answer::Report(report) => Report { severity: Severity::Error, ..report },
+            Answer::AsSent(frame) => {
+                let said = ServerReport::parse(frame.get(HEADER_BYTES..).unwrap_or_default());
+                Report::error(
+                    said.code.unwrap_or(SqlState::CONNECTION_FAILURE),
+                    String::from_utf8_lossy(said.message).into_owned(),
+                )
+            }
+        },
+    }
+}
+
+/// A cancel request reached a statement that waited for a backend.
+pub(crate) fn canceled_while_waiting() -> Report {
+    Report::error(SqlState::QUERY_CANCELED, "canceling statement due to user request")
+        .detail("It was waiting for a connection to the database.")
+}
+
 /// The operating system gives no random bytes for a key.
 pub(crate) fn no_randomness() -> Report {
     Report::fatal(SqlState::INTERNAL_ERROR, "no random bytes for a cancel key")
@@ -76,6 +103,18 @@ pub(crate) fn farewell(end: &End) -> Option<Report> {
         )),
         End::Audit(cause) => Some(audit_unavailable(*cause)),
         End::Drained | End::Killed => Some(shutting_down()),
+        End::SettingsLost => Some(
+            Report::fatal(SqlState::CONNECTION_FAILURE, "the settings of the session could not be restored")
+                .hint("A setting that the server once took is refused now."),
+        ),
+        End::IdleInTransaction => Some(Report::fatal(
+            SqlState::IDLE_IN_TRANSACTION_TIMEOUT,
+            "terminating connection due to idle-in-transaction timeout",
+        )),
+        End::IdleSession => Some(Report::fatal(
+            SqlState::IDLE_SESSION_TIMEOUT,
+            "terminating connection due to idle-session timeout",
+        )),
     }
 }
 
@@ -93,5 +132,8 @@ pub(crate) const fn reason(end: &End) -> &'static str {
         End::BackendViolation => "protocol violation by database",
         End::Audit(_) => "audit log not available",
         End::Drained | End::Killed => "shutdown",
+        End::SettingsLost => "settings not restored",
+        End::IdleInTransaction => "idle in transaction timeout",
+        End::IdleSession => "idle session timeout",
     }
 }

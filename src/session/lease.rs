@@ -174,6 +174,18 @@ impl<T> Lease<T> {
         self.out_of_step
     }
 
+    /// An error is out: the server ignores everything before the next `Sync`.
+    #[must_use]
+    pub const fn is_skipping(&self) -> bool {
+        self.skipping
+    }
+
+    /// The server reads `CopyData`.
+    #[must_use]
+    pub const fn is_copying_in(&self) -> bool {
+        matches!(self.copy, Copy::In { open: true, .. })
+    }
+
     /// The request that is being answered.
     pub fn current(&mut self) -> Option<&mut T> {
         self.owed.front_mut().map(|(_, payload)| payload)

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 
 use crate::audit::{Kind, Outcome, SessionLog, Ticket, Unavailable};
 use crate::config::AuditMode;
+use crate::protocol::fields::Fields;
 use crate::protocol::frontend::{self as views, Bind, Parse, Target};
 use crate::protocol::report::ServerReport;
 use crate::protocol::sqlstate::SqlState;
@@ -19,6 +20,7 @@ use crate::telemetry;
 
 use super::book::{Book, Op, Text};
 use super::lease::{Answer, Event, Lease, Request, Sent};
+use super::note::{Fate, Injected, Listener, Note, Told};
 use super::statements::significant;
 
 /// A client that is so many answers behind is not read from.
@@ -83,6 +85,13 @@ pub(crate) struct Long {
     ended: bool,
 }
 
+impl Long {
+    /// What transaction pooling remembers of it.
+    pub(crate) fn annotate(&mut self, note: Note) {
+        self.op.note = note;
+    }
+}
+
 impl Ledger {
     /// Begins with an idle session.
     pub(crate) fn new(log: SessionLog, mode: AuditMode, counts: telemetry::Statements) -> Self {
@@ -131,27 +140,27 @@ impl Ledger {
 
     /// Notes a message from the client. Of a long one `body` may be only the beginning; a long `Query` or
     /// `Parse` goes to [`Self::long`] instead.
-    pub(crate) fn requested(&mut self, tag: u8, body: &[u8], total_bytes: usize) {
+    pub(crate) fn requested(&mut self, tag: u8, body: &[u8], total_bytes: usize, note: Note) {
         let bytes = u64::try_from(total_bytes).unwrap_or(u64::MAX);
         match tag {
             frontend::QUERY => {
                 let op = self.book.query(views::query(body), bytes);
-                self.send(Request::Query, op);
+                self.send(Request::Query, op.with(note));
             }
             frontend::PARSE => {
                 let parse = Parse::read(body);
                 let op = self.book.parse(parse.name, parse.text, bytes);
-                self.send(Request::Parse, op);
+                self.send(Request::Parse, op.with(note));
             }
             frontend::BIND => {
                 let bind = Bind::read(body);
                 let op = self.book.named(significant(bind.statement), significant(bind.portal), bytes);
-                self.send(Request::Bind, op);
+                self.send(Request::Bind, op.with(note));
             }
-            frontend::EXECUTE => self.execute(views::execute(body), bytes),
+            frontend::EXECUTE => self.execute(views::execute(body), bytes, note),
             frontend::DESCRIBE => {
                 let op = self.book.named(b"", b"", bytes);
-                self.send(Request::Describe, op);
+                self.send(Request::Describe, op.with(note));
             }
             frontend::CLOSE => {
                 let op = match Target::read(body) {
@@ -159,19 +168,19 @@ impl Ledger {
                     Target::Portal(name) => self.book.named(b"", name, bytes),
                     Target::Unknown => self.book.named(b"", b"\0", bytes),
                 };
-                self.send(Request::Close, op);
+                self.send(Request::Close, op.with(note));
             }
             frontend::FUNCTION_CALL => {
                 let op = self.book.function_call(views::function_call(body), bytes);
-                self.send(Request::Call, op);
+                self.send(Request::Call, op.with(note));
             }
             frontend::SYNC => {
                 let op = self.book.named(b"", b"", bytes);
-                self.send(Request::Sync, op);
+                self.send(Request::Sync, op.with(note));
             }
             frontend::COPY_DONE | frontend::COPY_FAIL => {
                 let op = self.book.named(b"", b"", bytes);
-                self.send(Request::CopyEnd, op);
+                self.send(Request::CopyEnd, op.with(note));
             }
             frontend::COPY_DATA => self.copy_data(bytes),
             _ => {}
@@ -222,10 +231,17 @@ impl Ledger {
         }
     }
 
-    fn execute(&mut self, portal: &[u8], bytes: u64) {
+    /// Notes a request of ours, sent for the client's statement `name`.
+    pub(crate) fn inject(&mut self, request: Request, injected: Injected, name: &[u8]) {
+        let op = self.book.named(significant(name), b"", 0).with(Note::Injected(injected));
+        // Nothing is injected into a batch that failed or into a copy, so it is owed.
+        let _sent = self.lease.sent(request, op);
+    }
+
+    fn execute(&mut self, portal: &[u8], bytes: u64, note: Note) {
         let text = self.text_ahead(significant(portal));
         let op = self.book.execution(significant(portal), text, bytes);
-        self.send(Request::Execute, op);
+        self.send(Request::Execute, op.with(note));
     }
 
     /// The text a portal will stand for if the requests under way succeed. An answer to its `Bind` may correct it.
@@ -233,7 +249,8 @@ impl Ledger {
         let mut statement = None;
         let mut ahead = self.ahead;
         let skipped = self.skipped.iter().map(|(request, op)| (*request, op));
-        for (request, op) in self.lease.pending().chain(skipped).rev() {
+        let theirs = self.lease.pending().filter(|(_, op)| op.note.injected().is_none());
+        for (request, op) in theirs.chain(skipped).rev() {
             // A pipeline may be long; its statement is often prepared long ago.
             let left = if statement.is_some() { ahead.parses } else { ahead.binds };
             if left == 0 {
@@ -287,21 +304,28 @@ impl Ledger {
     }
 
     /// Notes a message from the server. Of a long one `body` may be only the beginning.
-    pub(crate) fn answered(&mut self, tag: u8, body: &[u8], total_bytes: usize) {
+    pub(crate) fn answered(
+        &mut self,
+        (tag, body): (u8, &[u8]),
+        total_bytes: usize,
+        listener: &mut impl Listener,
+    ) -> Fate {
         let answer = classify(tag, body);
+        let mut fate = Fate::Forward;
         if let Some(op) = self.lease.current() {
             op.bytes_out = op.bytes_out.saturating_add(u64::try_from(total_bytes).unwrap_or(u64::MAX));
+            fate = fate_of(&op.note, tag);
             match answer {
                 Answer::Row => {
                     op.rows = op.rows.saturating_add(1);
                     // A row of the request being answered changes nothing that is owed.
                     if op.is_execution() {
-                        return;
+                        return fate;
                     }
                 }
                 Answer::CopyIn => op.copy = Some(Kind::CopyIn),
                 Answer::CopyOut => op.copy = Some(Kind::CopyOut),
-                Answer::CopyStream if op.copy.is_some() => return,
+                Answer::CopyStream if op.copy.is_some() => return fate,
                 Answer::ParseComplete
                 | Answer::BindComplete
                 | Answer::CloseComplete
@@ -317,31 +341,60 @@ impl Ledger {
                 | Answer::Unknown => {}
             }
         }
-        let (book, ahead) = (&mut self.book, &mut self.ahead);
-        let status_before = self.lease.status();
-        self.lease.answered(answer, |event| match event {
-            Event::Command(op) => book.command(op, tag, body),
-            Event::Failed(_, op) => {
-                let report = ServerReport::parse(body);
-                book.failed(op, report.code, report.message);
-            }
-            Event::Done(request, op) => {
-                let status = if let Answer::Ready(status) = answer { status } else { status_before };
-                ahead.went(request);
-                book.done(request, op, status);
-            }
-            Event::Suspended(op) => book.suspended(op),
-            Event::Skipped(request, op) => {
-                ahead.went(request);
-                book.skipped(request, &op);
-            }
-        });
+        self.settle(answer, (tag, body), listener);
         if let Answer::Ready(status) = answer {
-            self.book.ready(status);
+            if fate == Fate::Forward {
+                self.book.ready(status);
+                listener.hear(Told::Ready(status));
+            }
             self.release();
         } else if self.book.is_heavy() {
             self.release();
         }
+        fate
+    }
+
+    /// What an answer means for the requests it belongs to.
+    fn settle(&mut self, answer: Answer, (tag, body): (u8, &[u8]), listener: &mut impl Listener) {
+        let (book, ahead) = (&mut self.book, &mut self.ahead);
+        let status_before = self.lease.status();
+        self.lease.answered(answer, |event| match event {
+            Event::Command(op) => {
+                let text = Fields::of(body).cstr("tag").unwrap_or_default();
+                listener.hear(Told::Command(
+                    &mut op.note,
+                    if tag == backend::COMMAND_COMPLETE { text } else { b"" },
+                ));
+                if op.note.injected().is_none() {
+                    book.command(op, tag, body);
+                }
+            }
+            Event::Failed(_, op) => {
+                listener.hear(Told::Failed(&op.note, book.get(op.name)));
+                let report = ServerReport::parse(body);
+                book.failed(op, report.code, report.message);
+            }
+            Event::Done(request, op) => {
+                if op.error.is_none() {
+                    listener.hear(Told::Done(&op.note, book.get(op.name)));
+                }
+                let status = if let Answer::Ready(status) = answer { status } else { status_before };
+                if op.note.injected().is_none() {
+                    ahead.went(request);
+                    book.done(request, op, status);
+                } else if op.fails_for_client() {
+                    book.done(Request::Bind, op, status);
+                }
+            }
+            Event::Suspended(op) => book.suspended(op),
+            Event::Skipped(request, op) => {
+                listener.hear(Told::Skipped(&op.note, book.get(op.name)));
+                if op.note.injected().is_none() {
+                    ahead.went(request);
+                    book.skipped(request, &op);
+                }
+            }
+        });
     }
 
     /// Gives back the memory of what is answered and recorded.
@@ -357,11 +410,26 @@ impl Ledger {
     /// The session ends: what is not answered is recorded as `outcome`.
     pub(crate) fn end(&mut self, outcome: Outcome, code: Option<SqlState>, message: &[u8]) {
         let status = self.lease.status();
-        for (request, op) in self.lease.abandon() {
+        for (request, op) in self.lease.abandon().filter(|(_, op)| op.note.injected().is_none()) {
             self.book.abandoned(request, &op, (outcome, code, message));
         }
         self.book.ready(status);
         self.book.ready(b'I');
+    }
+}
+
+/// Whether a message that answers such a request is the client's.
+fn fate_of(note: &Note, tag: u8) -> Fate {
+    let error = tag == backend::ERROR_RESPONSE;
+    match note {
+        Note::None | Note::Effects(..) | Note::Unnamed(_) | Note::Own | Note::Closed => Fate::Forward,
+        Note::Named(prepared, _) if error => Fate::Rename(prepared.id()),
+        Note::Again(id) | Note::Bound(id) if error => Fate::Rename(*id),
+        Note::Named(..) | Note::Again(_) | Note::Bound(_) => Fate::Forward,
+        Note::Injected(_) if tag == backend::NOTIFICATION_RESPONSE => Fate::Forward,
+        Note::Injected(Injected::Parse(id, _)) if error => Fate::Rename(*id),
+        Note::Injected(Injected::Unnamed) if error => Fate::Forward,
+        Note::Injected(_) => Fate::Swallow,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::tls::{First, Greeted};
 
 use super::admission::{Admitted, Arrived, admit};
 use super::ledger::Ledger;
-use super::relay::{End, Relay};
+use super::relay::{End, Left, Relay};
 use super::{Shared, error};
 
 /// How long a client that is sent away may take to read why.
@@ -30,13 +30,11 @@ pub async fn serve(shared: Arc<Shared>, tcp: TcpStream, peer: SocketAddr) {
     // Borrowed from, not taken apart: a session's memory would hold the whole and its parts side by side.
     let Some(mut admitted) = Box::pin(arrive(&shared, tcp, peer)).await else { return };
     let limits = (admitted.ledger.mode(), shared.config.limits.message_bytes_max);
-    let Admitted { stream, lease, ledger, registered, .. } = &mut admitted;
-    let mut relay = Relay::new(stream, lease, ledger, &registered.control, limits);
+    let Admitted { stream, held, ledger, registered, timeouts, .. } = &mut admitted;
+    let mut relay = Relay::new(stream, held.take(), ledger, &registered.control, limits, *timeouts);
     let end = relay.run().await;
-    let (in_step, may_tell) = (relay.is_in_step(), relay.may_tell());
-    drop(relay);
-    Box::pin(leave(&mut admitted.stream, admitted.lease, &mut admitted.ledger, (end, in_step, may_tell)))
-        .await;
+    let left = relay.end();
+    Box::pin(leave(&mut admitted.stream, &mut admitted.ledger, end, left)).await;
 }
 
 /// Greeting and login.
@@ -109,24 +107,23 @@ pub(crate) async fn cancel(shared: &Shared, peer: SocketAddr, key: &BackendKey) 
 }
 
 /// The session's end: what is open is recorded, the backend goes back or is closed, the client is told.
-async fn leave(stream: &mut Stream, lease: Lease, ledger: &mut Ledger, ended: (End, bool, bool)) {
-    let (end, in_step, may_tell) = ended;
+async fn leave(stream: &mut Stream, ledger: &mut Ledger, end: End, left: Left) {
     let reason = error::reason(&end);
     let report = error::farewell(&end);
     let code = report.as_ref().map(|report| report.code);
     let running = ledger.lease().owed() > 0;
     ledger.end(Outcome::Unknown, code.or(lost(&end)), reason.as_bytes());
-    if in_step && !matches!(end, End::BackendLeft { .. } | End::BackendViolation) {
-        if let Err(cause) = lease.hand_back().await {
-            tracing::debug!(%cause, "backend closed instead of handed back");
-        }
-    } else {
-        if running && !matches!(end, End::BackendLeft { .. }) {
-            cancel_running(&lease).await;
-        }
-        lease.discard();
+    let Left { lease, scrubbing, pins, in_step, may_tell } = left;
+    if let Some(lease) = lease {
+        let in_step = in_step && !matches!(end, End::BackendLeft { .. } | End::BackendViolation);
+        part(lease, in_step, running && !matches!(end, End::BackendLeft { .. })).await;
     }
-    if let Err(unavailable) = ledger.log().closed(reason) {
+    if let Some(scrubbing) = scrubbing {
+        scrubbing.await;
+    }
+    let reason =
+        if pins.is_empty() { reason.into() } else { format!("{reason}; kept its backend for {pins}") };
+    if let Err(unavailable) = ledger.log().closed(&reason) {
         tracing::error!(%unavailable, "the end of a session could not be recorded");
     }
     match report {
@@ -136,6 +133,20 @@ async fn leave(stream: &mut Stream, lease: Lease, ledger: &mut Ledger, ended: (E
             let _ = timeout(FAREWELL, stream.shutdown()).await;
         }
     }
+}
+
+/// A backend goes back scrubbed, or is closed; what still runs on it is stopped.
+async fn part(lease: Lease, in_step: bool, running: bool) {
+    if in_step {
+        if let Err(cause) = lease.hand_back().await {
+            tracing::debug!(%cause, "backend closed instead of handed back");
+        }
+        return;
+    }
+    if running {
+        cancel_running(&lease).await;
+    }
+    lease.discard();
 }
 
 /// The code under which a statement is recorded whose server is gone.
@@ -148,7 +159,10 @@ const fn lost(end: &End) -> Option<SqlState> {
         | End::UnknownMessage(_)
         | End::Audit(_)
         | End::Drained
-        | End::Killed => None,
+        | End::Killed
+        | End::SettingsLost
+        | End::IdleInTransaction
+        | End::IdleSession => None,
     }
 }
 

@@ -9,6 +9,8 @@ mod arena;
 mod book;
 mod buffers;
 mod census;
+mod classify;
+mod commons;
 mod control;
 mod edge;
 mod effect;
@@ -18,9 +20,13 @@ mod ledger;
 mod life;
 mod login;
 mod names;
+mod note;
 mod pins;
+mod pooled;
 mod relay;
+mod rename;
 mod settings;
+mod shape;
 mod statements;
 mod watch;
 
@@ -42,6 +48,7 @@ use crate::ids::{CustomerId, SessionId};
 use crate::tls::Greeter;
 
 use census::Census;
+use commons::Commons;
 
 /// What all sessions of the process share.
 #[derive(Debug)]
@@ -60,6 +67,7 @@ pub struct Shared {
     pub audit: audit::Log,
     census: Census,
     throttle: Throttle,
+    commons: Commons,
     sessions: Mutex<HashMap<SessionId, Entry>>,
     next_session: AtomicU64,
     draining: AtomicBool,
@@ -109,6 +117,7 @@ impl Shared {
             audit,
             census: Census::default(),
             throttle: Throttle::default(),
+            commons: Commons::default(),
             sessions: Mutex::default(),
             next_session: AtomicU64::new(1),
             draining: AtomicBool::new(false),

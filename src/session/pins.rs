@@ -1,5 +1,9 @@
 //! Why a session keeps its backend past the end of a transaction.
 
+use std::sync::Arc;
+
+use crate::telemetry;
+
 /// A reason, in the words of `status`, metrics and the session's record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
@@ -115,5 +119,49 @@ impl Pins {
     /// Those in force, in a stable order.
     pub(crate) fn iter(self) -> impl Iterator<Item = Reason> {
         Reason::ALL.into_iter().filter(move |reason| self.has(*reason))
+    }
+}
+
+/// The reasons of one session, as the metrics have them.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    customer: Arc<str>,
+    now: Pins,
+    ever: Pins,
+}
+
+impl Shown {
+    pub(crate) fn of(customer: &str) -> Self {
+        Self { customer: customer.into(), now: Pins::default(), ever: Pins::default() }
+    }
+
+    /// These hold the backend from now on.
+    pub(crate) fn show(&mut self, pins: Pins) {
+        if pins == self.now {
+            return;
+        }
+        for reason in Reason::ALL.into_iter().filter(|reason| pins.has(*reason) != self.now.has(*reason)) {
+            let gauge = metrics::gauge!(
+                telemetry::PINS, "customer" => Arc::clone(&self.customer), "reason" => reason.as_str()
+            );
+            if pins.has(reason) {
+                gauge.increment(1);
+                self.ever.add(reason);
+            } else {
+                gauge.decrement(1);
+            }
+        }
+        self.now = pins;
+    }
+
+    /// Every reason there was, for the session's record.
+    pub(crate) fn ever(&self) -> String {
+        self.ever.iter().map(Reason::as_str).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.show(Pins::default());
     }
 }

@@ -9,27 +9,34 @@
 //! written from there. Only what a peer does not take, or the beginning of a message, is kept in a buffer.
 
 use std::future::poll_fn;
-use std::io;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::AsyncWrite;
-
-use crate::audit::{Ticket, Unavailable};
-use crate::backend::Backend;
+use crate::audit::Unavailable;
+use crate::backend::Lease;
 use crate::config::AuditMode;
-use crate::protocol::fields::Fields;
-use crate::protocol::frame::{FrameError, HEADER_BYTES, MESSAGE_BYTES_MAX};
-use crate::protocol::frontend as views;
-use crate::protocol::report::ServerReport;
-use crate::protocol::tag::{backend, frontend};
-use crate::protocol::walk::{Step, Walker};
+use crate::customers::Timeouts;
+use crate::protocol::frame::{FrameError, MESSAGE_BYTES_MAX};
+use crate::protocol::tag::frontend;
 use crate::stream::Stream;
 
-use super::buffers;
 use super::control::{Control, Order};
 use super::ledger::{Ledger, Long};
+use super::note::Fate;
+use super::pooled::Pooled;
 use super::watch::{self, Watch};
+
+mod clock;
+mod down;
+mod half;
+mod leasing;
+mod refusing;
+mod up;
+
+use clock::Clock;
+use half::Half;
+pub(crate) use leasing::Scrubbing;
+use leasing::Stage;
+use refusing::Refusal;
 
 /// Messages up to this size are looked at whole.
 const WHOLE_BYTES_MAX: usize = 16 << 10;
@@ -64,98 +71,40 @@ pub(crate) enum End {
     Drained,
     /// The session was told to end at once.
     Killed,
-}
-
-/// One direction.
-#[derive(Debug)]
-struct Half {
-    walker: Walker,
-    /// Walked and not taken by the peer yet, from `written` on.
-    out: Vec<u8>,
-    written: usize,
-    /// The beginning of a message whose rest has not come.
-    carry: Vec<u8>,
-    /// `out` may go on once this is durable.
-    hold: Option<Ticket>,
-    /// The peer has got whole messages only, so `out` that is held can be forgotten.
-    held_whole: bool,
-    /// Bytes may lie in the peer's TLS layer.
-    unflushed: bool,
-}
-
-impl Half {
-    const fn new(limit_bytes: u32) -> Self {
-        Self {
-            walker: Walker::new(limit_bytes, WHOLE_BYTES_MAX),
-            out: Vec::new(),
-            written: 0,
-            carry: Vec::new(),
-            hold: None,
-            held_whole: false,
-            unflushed: false,
-        }
-    }
-
-    /// Between two messages, with nothing kept.
-    const fn is_clear(&self) -> bool {
-        self.walker.is_between() && self.out.is_empty() && self.carry.is_empty()
-    }
-
-    /// Passes on what is kept.
-    fn poll_drain(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> Poll<io::Result<()>> {
-        while let Some(rest) = self.out.get(self.written..).filter(|rest| !rest.is_empty()) {
-            let bytes = ready!(Pin::new(&mut *to).poll_write(cx, rest))?;
-            if bytes == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.written = self.written.saturating_add(bytes);
-            self.unflushed = true;
-        }
-        if self.written > 0 {
-            buffers::release(&mut self.out);
-            self.written = 0;
-        }
-        if self.unflushed {
-            ready!(Pin::new(to).poll_flush(cx))?;
-            self.unflushed = false;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Passes on `bytes` as far as the peer takes them and keeps the rest.
-    fn pass(&mut self, cx: &mut Context<'_>, to: &mut Stream, mut bytes: &[u8]) -> io::Result<()> {
-        if self.hold.is_none() {
-            while !bytes.is_empty() {
-                match Pin::new(&mut *to).poll_write(cx, bytes) {
-                    Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                    Poll::Ready(Ok(count)) => bytes = bytes.get(count..).unwrap_or_default(),
-                    Poll::Ready(Err(error)) => return Err(error),
-                    Poll::Pending => break,
-                }
-                self.unflushed = true;
-            }
-        }
-        if !bytes.is_empty() {
-            buffers::keep(&mut self.out, bytes);
-        } else if self.unflushed
-            && let Poll::Ready(flushed) = Pin::new(to).poll_flush(cx)
-        {
-            flushed?;
-            self.unflushed = false;
-        }
-        Ok(())
-    }
+    /// Settings of the session could not be given to a backend.
+    SettingsLost,
+    /// The client was idle in a transaction for too long.
+    IdleInTransaction,
+    /// The client was idle for too long.
+    IdleSession,
 }
 
 /// A session at work.
 pub(crate) struct Relay<'a> {
     pub(crate) client: &'a mut Stream,
-    pub(crate) backend: &'a mut Backend,
     pub(crate) ledger: &'a mut Ledger,
     pub(crate) control: &'a Control,
+    /// What the session holds at this moment.
+    lease: Option<Lease>,
+    /// In transaction pooling.
+    pooled: Option<Box<Pooled>>,
+    stage: Stage,
+    /// A backend that is on its way back.
+    scrubbing: Option<Scrubbing>,
+    refusal: Option<Box<Refusal>>,
     mode: AuditMode,
     up: Half,
     down: Half,
+    /// What the client has sent waits for a backend.
+    is_kept: bool,
+    /// What goes to a new backend ahead of everything.
+    first: Option<Vec<u8>>,
+    /// Counts what one direction has given the other to do.
+    turn: u64,
+    /// Room for what goes in front of a message.
+    splice: Vec<u8>,
+    /// What becomes of the rest of a large message of the server's.
+    part_fate: Fate,
     long: Option<Box<Long>>,
     /// The client said `Terminate`, or what it said cannot be followed any further.
     terminated: bool,
@@ -164,38 +113,70 @@ pub(crate) struct Relay<'a> {
     /// The client is being read from: should it leave, that is noticed.
     listening: bool,
     watch: Watch,
+    clock: Clock,
     /// It did not wait for the answers, which are read and forgotten; how many bytes it were.
     deaf: Option<usize>,
     /// A FATAL error of the server was passed on.
     told: bool,
 }
 
+/// What is left of a session when its relay has ended.
+pub(crate) struct Left {
+    pub(crate) lease: Option<Lease>,
+    pub(crate) scrubbing: Option<Scrubbing>,
+    /// Why it kept a backend, at any time.
+    pub(crate) pins: String,
+    /// The backend may serve somebody else.
+    pub(crate) in_step: bool,
+    /// The client may be told something.
+    pub(crate) may_tell: bool,
+}
+
 impl<'a> Relay<'a> {
-    /// Joins a client to a backend that is in step. `message_bytes_max` bounds what the client may send.
+    /// Joins a client to a backend that is in step, or in transaction pooling to any that it will get.
+    /// `message_bytes_max` bounds what the client may send.
     pub(crate) fn new(
         client: &'a mut Stream,
-        backend: &'a mut Backend,
+        (lease, pooled): (Option<Lease>, Option<Box<Pooled>>),
         ledger: &'a mut Ledger,
         control: &'a Control,
         limits: (AuditMode, u32),
+        timeouts: Timeouts,
     ) -> Self {
         let (mode, message_bytes_max) = limits;
         Self {
             client,
-            backend,
             ledger,
             control,
+            lease,
+            pooled,
+            stage: Stage::Ready,
+            scrubbing: None,
+            refusal: None,
             mode,
             up: Half::new(message_bytes_max),
             down: Half::new(MESSAGE_BYTES_MAX),
+            is_kept: false,
+            first: None,
+            turn: 0,
+            splice: Vec::new(),
+            part_fate: Fate::Forward,
             long: None,
             terminated: false,
             refused: None,
             listening: false,
             watch: Watch::default(),
+            clock: Clock::new(timeouts),
             deaf: None,
             told: false,
         }
+    }
+
+    /// What is left of it.
+    pub(crate) fn end(self) -> Left {
+        let (in_step, may_tell) = (self.is_in_step(), self.may_tell());
+        let pins = self.pooled.map(|pooled| pooled.made.shown.ever()).unwrap_or_default();
+        Left { lease: self.lease, scrubbing: self.scrubbing, pins, in_step, may_tell }
     }
 
     /// Relays until the session ends.
@@ -209,12 +190,12 @@ impl<'a> Relay<'a> {
     }
 
     /// Whether the backend may serve somebody else: it owes nothing and nothing is half said.
-    pub(crate) fn is_in_step(&self) -> bool {
+    fn is_in_step(&self) -> bool {
         self.ledger.lease().is_in_step() && self.up.is_clear() && self.down.is_clear()
     }
 
     /// Whether the client may be told something: it was not left in the middle of a message.
-    pub(crate) const fn may_tell(&self) -> bool {
+    const fn may_tell(&self) -> bool {
         let down = &self.down;
         (down.walker.is_between() && down.out.is_empty()) || (down.hold.is_some() && down.held_whole)
     }
@@ -224,19 +205,36 @@ impl<'a> Relay<'a> {
         if order == Order::Kill {
             return Poll::Ready(End::Killed);
         }
-        if let Poll::Ready(end) = self.poll_down(cx) {
-            return Poll::Ready(end);
-        }
-        if let Poll::Ready(end) = self.poll_up(cx) {
-            return Poll::Ready(end);
+        loop {
+            let turn = self.turn;
+            if let Poll::Ready(end) = self.poll_down(cx) {
+                return Poll::Ready(end);
+            }
+            if let Poll::Ready(end) = self.poll_up(cx) {
+                return Poll::Ready(end);
+            }
+            // A backend was taken, or the client was answered: the other direction has something to do.
+            if turn == self.turn {
+                break;
+            }
         }
         let lease = self.ledger.lease();
         let is_spent = lease.is_out_of_step() && lease.owed() == 0 && self.down.out.is_empty();
+        if matches!(self.stage, Stage::Asking(_)) {
+            // The backend says what was left behind, and then everything goes on.
+            ready!(self.poll_stage(cx));
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if self.terminated && (is_spent || self.is_in_step()) {
             return Poll::Ready(self.parting());
         }
         if order == Order::Drain && self.is_in_step() {
             return Poll::Ready(End::Drained);
+        }
+        self.poll_scrubbing(cx);
+        if let Poll::Ready(end) = self.poll_clock(cx) {
+            return Poll::Ready(end);
         }
         self.poll_watch(cx)
     }
@@ -271,216 +269,5 @@ impl<'a> Relay<'a> {
                 }
             }
         }
-    }
-
-    /// Client to server.
-    fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        self.listening = false;
-        loop {
-            if let Some(ticket) = self.up.hold {
-                if let Err(unavailable) = ready!(self.ledger.log().poll_durable(ticket, cx)) {
-                    return Poll::Ready(End::Audit(unavailable));
-                }
-                self.up.hold = None;
-            }
-            match self.up.poll_drain(cx, &mut self.backend.stream) {
-                Poll::Ready(Ok(())) => {}
-                // The server may have said why it left: that is read by the other direction.
-                Poll::Ready(Err(_)) | Poll::Pending => return Poll::Pending,
-            }
-            if self.terminated || self.ledger.is_far_behind() {
-                return Poll::Pending;
-            }
-            if let Err(unavailable) = ready!(self.ledger.log().poll_room(cx)) {
-                return Poll::Ready(End::Audit(unavailable));
-            }
-            if let Some(end) = ready!(buffers::with_scratch(|scratch| self.read_up(cx, scratch))) {
-                return Poll::Ready(end);
-            }
-            self.listening = false;
-        }
-    }
-
-    /// One read from the client, walked and passed on.
-    fn read_up(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<Option<End>> {
-        self.listening = true;
-        let Some(filled) = ready!(buffers::read(cx, self.client, &mut self.up.carry, scratch)) else {
-            return Poll::Ready(Some(End::ClientLeft));
-        };
-        self.listening = false;
-        let bytes = scratch.get(..filled).unwrap_or_default();
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            match self.step_up(rest) {
-                Ok(Some(behind)) => rest = behind,
-                Ok(None) => break,
-                Err(reason) => {
-                    // What came before it is answered first, as a server reads message by message.
-                    self.refused = Some(reason);
-                    self.terminated = true;
-                    self.up.walker = Walker::new(0, 0);
-                    break;
-                }
-            }
-        }
-        let (passed, held) =
-            bytes.split_at_checked(bytes.len().saturating_sub(rest.len())).unwrap_or_default();
-        if !self.terminated && !held.is_empty() {
-            buffers::keep(&mut self.up.carry, held);
-        }
-        if let Some(unavailable) = self.ledger.take_failure() {
-            return Poll::Ready(Some(End::Audit(unavailable)));
-        }
-        self.up.hold = self.ledger.take_intent();
-        let mut sent = self.up.pass(cx, &mut self.backend.stream, passed);
-        if self.terminated && sent.is_ok() && !self.ledger.lease().is_in_step() {
-            // The server finishes what it was asked, rolls back what is open, and leaves.
-            sent = self.up.pass(cx, &mut self.backend.stream, &TERMINATE);
-        }
-        if sent.is_err() {
-            // Its reason to leave is in what it sent; see there first.
-            return Poll::Pending;
-        }
-        Poll::Ready(None)
-    }
-
-    /// One step through what the client sent: what is behind it, or nothing where the walk ends for now.
-    fn step_up<'b>(&mut self, bytes: &'b [u8]) -> Result<Option<&'b [u8]>, End> {
-        if let Some(&tag) =
-            bytes.first().filter(|tag| self.up.walker.is_between() && !frontend::may_come(**tag))
-        {
-            return Err(End::UnknownMessage(tag));
-        }
-        let step = self.up.walker.step(bytes, |tag| tag == frontend::COPY_DATA);
-        let (step, behind) = step.map_err(End::Violation)?;
-        match step {
-            Step::Hold => return Ok(None),
-            Step::Whole(frame) if frame.tag == frontend::TERMINATE => {
-                // Not passed on: what becomes of the backend is decided when all is answered.
-                self.terminated = true;
-                return Ok(None);
-            }
-            Step::Whole(frame) => self.ledger.requested(frame.tag, frame.body(), frame.raw.len()),
-            Step::Head { tag, total_bytes, part } => {
-                let body = part.get(HEADER_BYTES..).unwrap_or_default();
-                if !views::names_are_whole(tag, body) {
-                    // The log could take it for another statement.
-                    return Err(End::Violation(FrameError::Body { field: "name" }));
-                }
-                self.long = self.ledger.long(tag, total_bytes);
-                if self.long.is_some() {
-                    self.ledger.part(&mut self.long, body, false);
-                } else {
-                    self.ledger.requested(tag, body, total_bytes);
-                }
-            }
-            Step::Part { part, last, .. } => self.ledger.part(&mut self.long, part, last),
-        }
-        Ok(Some(behind))
-    }
-
-    /// Server to client.
-    fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        loop {
-            if let Some(ticket) = self.down.hold {
-                if let Err(unavailable) = ready!(self.ledger.log().poll_durable(ticket, cx)) {
-                    return Poll::Ready(End::Audit(unavailable));
-                }
-                self.down.hold = None;
-            }
-            if ready!(self.down.poll_drain(cx, self.client)).is_err() && !self.lets_go() {
-                return Poll::Ready(End::ClientLeft);
-            }
-            if let Some(end) = ready!(buffers::with_scratch(|scratch| self.read_down(cx, scratch))) {
-                return Poll::Ready(end);
-            }
-        }
-    }
-
-    /// One read from the server, walked and passed on.
-    fn read_down(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<Option<End>> {
-        let Some(filled) = ready!(buffers::read(cx, &mut self.backend.stream, &mut self.down.carry, scratch))
-        else {
-            let left = End::BackendLeft { told: self.told };
-            return Poll::Ready(Some(if self.terminated { self.parting() } else { left }));
-        };
-        let bytes = scratch.get(..filled).unwrap_or_default();
-        let mut rest = bytes;
-        let (mut end, mut ready_for_query) = (None, false);
-        let whole = self.down.walker.is_between() && self.down.out.is_empty();
-        while !rest.is_empty() {
-            let skim = |tag| matches!(tag, backend::DATA_ROW | backend::COPY_DATA);
-            match self.down.walker.step(rest, skim) {
-                Ok((Step::Hold, _)) => break,
-                Ok((Step::Part { .. }, behind)) => rest = behind,
-                Ok((Step::Whole(frame), behind)) => {
-                    self.answer(frame.tag, frame.body(), frame.raw.len());
-                    ready_for_query |= frame.tag == backend::READY_FOR_QUERY;
-                    rest = behind;
-                    if frame.tag == backend::COPY_BOTH_RESPONSE {
-                        end = Some(End::BackendViolation);
-                        break;
-                    }
-                }
-                Ok((Step::Head { tag, total_bytes, part }, behind)) => {
-                    self.answer(tag, part.get(HEADER_BYTES..).unwrap_or_default(), total_bytes);
-                    rest = behind;
-                }
-                Err(_) => {
-                    end = Some(End::BackendViolation);
-                    break;
-                }
-            }
-        }
-        let (passed, held) =
-            bytes.split_at_checked(bytes.len().saturating_sub(rest.len())).unwrap_or_default();
-        if end.is_none() && !held.is_empty() {
-            buffers::keep(&mut self.down.carry, held);
-        }
-        if self.mode == AuditMode::Acknowledged && ready_for_query {
-            self.down.hold = self.ledger.ticket();
-            self.down.held_whole = whole;
-        }
-        if let Some(forgotten) = &mut self.deaf {
-            *forgotten = forgotten.saturating_add(passed.len());
-            if *forgotten > FORGOTTEN_BYTES_MAX {
-                return Poll::Ready(Some(End::ClientLeft));
-            }
-        } else if self.down.pass(cx, self.client, passed).is_err() && !self.lets_go() {
-            return Poll::Ready(Some(End::ClientLeft));
-        }
-        if let Some(unavailable) = self.ledger.take_failure() {
-            return Poll::Ready(Some(End::Audit(unavailable)));
-        }
-        end.map_or(Poll::Ready(None), |end| Poll::Ready(Some(end)))
-    }
-
-    /// A client that said `Terminate` need not wait for its answers; the server finishes all the same.
-    fn lets_go(&mut self) -> bool {
-        if self.terminated {
-            self.deaf = self.deaf.or(Some(0));
-            self.down.hold = None;
-            buffers::release(&mut self.down.out);
-            self.down.written = 0;
-            self.down.unflushed = false;
-        }
-        self.terminated
-    }
-
-    fn answer(&mut self, tag: u8, body: &[u8], total_bytes: usize) {
-        match tag {
-            backend::PARAMETER_STATUS => {
-                let mut fields = Fields::of(body);
-                if let (Ok(name), Ok(value)) = (fields.cstr("name"), fields.cstr("value")) {
-                    self.backend.parameters.update(name, value);
-                    if name == b"application_name" {
-                        self.ledger.log().set_application_name(value);
-                    }
-                }
-            }
-            backend::ERROR_RESPONSE => self.told |= ServerReport::parse(body).is_fatal(),
-            _ => {}
-        }
-        self.ledger.answered(tag, body, total_bytes);
     }
 }

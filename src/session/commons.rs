@@ -1,0 +1,63 @@
+//! What the sessions of one customer's role at one database share in transaction pooling.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use dashmap::DashMap;
+
+use crate::backend::prepared::Interner;
+use crate::backend::{Reserved, pool::Seat};
+use crate::ids::{CustomerId, DatabaseName, RoleName, SessionId};
+use crate::routing::Route;
+
+use super::Shared;
+use super::classify::Rules;
+use super::pins::Shown;
+use super::pooled::Made;
+
+/// By customer, role and database; the same names at another server share no more than memory.
+#[derive(Debug, Default)]
+pub(crate) struct Commons(DashMap<(CustomerId, RoleName, DatabaseName), Common>);
+
+#[derive(Debug, Clone, Default)]
+struct Common {
+    interner: Arc<Interner>,
+    habits: Arc<Habits>,
+}
+
+/// What sessions were seen to do, learned once for all of them.
+#[derive(Debug, Default)]
+pub(crate) struct Habits {
+    sequences_read: AtomicBool,
+}
+
+impl Habits {
+    /// Somebody calls `lastval()` or `currval()`: from now on what steps a sequence keeps its backend.
+    pub(crate) fn sequences_are_read(&self) {
+        self.sequences_read.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody ever did.
+    pub(crate) fn are_sequences_read(&self) -> bool {
+        self.sequences_read.load(Ordering::Relaxed)
+    }
+}
+
+impl Shared {
+    /// What a session in transaction pooling is made of.
+    pub(crate) fn made(&self, route: &Route, id: SessionId, seat: Seat, reserved: Reserved) -> Made {
+        let customer = route.customer();
+        let key = (customer.id.clone(), route.server().role.clone(), route.database().clone());
+        let common = self.commons.0.entry(key).or_default().clone();
+        Made {
+            id,
+            seat,
+            reserved,
+            rules: Rules::default(),
+            interner: common.interner,
+            habits: common.habits,
+            prepared_max: self.config.pool.prepared_statements_max,
+            shown: Shown::of(customer.id.as_str()),
+        }
+    }
+}

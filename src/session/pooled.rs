@@ -1,0 +1,433 @@
+//! What one session in transaction pooling has built up, and whether it still needs its backend.
+//!
+//! What always holds: a backend is let go only when nothing of the session's is on it that the next backend could
+//! not be given; what the server answers decides, not what was asked for. In doubt the server itself is asked
+//! (`examine`), and until it has answered the backend stays.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::backend::Findings;
+use crate::backend::memory::{Carried, Memory, Value};
+use crate::backend::prepared::{Copy, Interner};
+use crate::backend::{ParameterMap, Reserved, Seat};
+use crate::ids::SessionId;
+
+use super::classify::{Classifier, Rules, carried};
+use super::commons::Habits;
+use super::effect::{Effect, Effects};
+use super::ledger::Long;
+use super::names::Names;
+use super::note::{Had, Injected, Listener, Note, Told};
+use super::pins::{Pins, Reason, Shown};
+use super::settings::Journal;
+
+/// The statement without a name.
+#[derive(Debug)]
+pub(crate) struct Unnamed {
+    /// The body of its `Parse`, name included; `None` when it was too large to keep.
+    pub(crate) parse: Option<Box<[u8]>>,
+    pub(crate) effects: Option<Arc<Effects>>,
+}
+
+/// What a session is made of that is the same for its whole life.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) id: SessionId,
+    pub(crate) seat: Seat,
+    pub(crate) reserved: Reserved,
+    pub(crate) rules: Rules,
+    pub(crate) interner: Arc<Interner>,
+    pub(crate) habits: Arc<Habits>,
+    pub(crate) prepared_max: usize,
+    pub(crate) shown: Shown,
+}
+
+/// A session in transaction pooling.
+#[derive(Debug)]
+pub(crate) struct Pooled {
+    pub(crate) made: Made,
+    pub(crate) journal: Journal,
+    pub(crate) names: Names,
+    pub(crate) unnamed: Option<(u64, Arc<Unnamed>)>,
+    /// The one that the server last said `ParseComplete` for.
+    confirmed: Option<(u64, Arc<Unnamed>)>,
+    /// Counts its `Parse`s.
+    pub(crate) unnamed_count: u64,
+    /// What executing a portal leaves behind, where that is something.
+    pub(crate) portals: HashMap<Box<[u8]>, Arc<Effects>>,
+    pub(crate) pins: Pins,
+    /// The backend knows this session's statements by their own names, because SQL speaks of them.
+    pub(crate) own_names: bool,
+    /// A text that arrives in pieces.
+    pub(crate) long: Option<Box<Classifier>>,
+    /// What the client was last told of the server's parameters.
+    pub(crate) reported: ParameterMap,
+    /// Something may have been left behind, or may be gone: the server is to be asked.
+    examine: bool,
+    /// The backend must be scrubbed before anybody else has it.
+    dirty: bool,
+    /// What the client calls the statement of the request that failed last.
+    pub(crate) failed_name: Vec<u8>,
+    /// Our own statement that brings settings up to date failed.
+    pub(crate) settings_failed: bool,
+    pub(crate) unsure: Arc<Effects>,
+}
+
+/// What becomes of a backend between two transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// It goes to whoever is next, as it is.
+    Release,
+    /// It goes to whoever is next after a scrub.
+    Scrub,
+    /// The server is asked what was left behind.
+    Examine,
+    /// It stays with its session.
+    Keep,
+}
+
+impl Pooled {
+    pub(crate) fn new(made: Made, reported: ParameterMap) -> Self {
+        let mut pins = Pins::default();
+        if reported.get(b"client_encoding").is_some_and(|encoding| !carried::is_safe_encoding(encoding)) {
+            pins.add(Reason::Encoding);
+        }
+        Self {
+            made,
+            journal: Journal::default(),
+            names: Names::default(),
+            unnamed: None,
+            confirmed: None,
+            unnamed_count: 0,
+            portals: HashMap::new(),
+            pins,
+            own_names: false,
+            long: None,
+            reported,
+            examine: false,
+            dirty: false,
+            failed_name: Vec::new(),
+            settings_failed: false,
+            unsure: Arc::new(Effects { statements: 1, list: vec![(0, Effect::Unsure)] }),
+        }
+    }
+
+    /// What becomes of the backend now that nothing is owed and no transaction is open.
+    pub(crate) const fn rest(&self) -> Rest {
+        match (self.examine, self.pins.is_empty(), self.dirty) {
+            (true, _, _) => Rest::Examine,
+            (false, false, _) => Rest::Keep,
+            (false, true, true) => Rest::Scrub,
+            (false, true, false) => Rest::Release,
+        }
+    }
+
+    /// The server has said what is left. `None`: it could not, and everything is taken to be there still.
+    pub(crate) fn examined(&mut self, findings: Option<Findings>) {
+        self.examine = false;
+        let Some(found) = findings else {
+            if self.pins.is_empty() {
+                self.pins.add(Reason::Function);
+            }
+            return;
+        };
+        let seen = [
+            (Reason::TemporaryObject, found.temporary_object),
+            (Reason::HeldCursor, found.held_cursor),
+            (Reason::AdvisoryLock, found.advisory_lock),
+            (Reason::Listen, found.listen),
+            (Reason::SqlPrepare, found.sql_prepare),
+            (Reason::Role, found.role),
+        ];
+        for (reason, there) in seen {
+            if there { self.pins.add(reason) } else { self.pins.remove(reason) }
+        }
+        self.adopt(&found.settings);
+    }
+
+    /// Settings that a function made, which no text has told.
+    fn adopt(&mut self, found: &[(crate::backend::memory::Name, Box<[u8]>)]) {
+        let mut truth = self.journal.current().clone();
+        for (name, value) in found.iter().filter(|(name, _)| !name.starts_with(b"transaction_")) {
+            if self.journal.current().get(name).is_none() {
+                if carried::is_carried(name) {
+                    truth = truth.with(name, Value::Config(quoted(value)));
+                } else {
+                    self.pins.add(Reason::Setting);
+                }
+            }
+        }
+        let gone: Vec<_> = truth
+            .names()
+            .filter(|name| !name.contains(&b'.') && !found.iter().any(|(there, _)| there == *name))
+            .cloned()
+            .collect();
+        for name in gone {
+            truth = truth.without(&name);
+        }
+        if truth != *self.journal.current() {
+            self.journal.adopt(truth);
+        }
+    }
+
+    /// The backend was handed back: nothing of this session is on it.
+    pub(crate) fn parted(&mut self) {
+        (self.dirty, self.examine, self.own_names) = (false, false, false);
+    }
+
+    /// Nothing can be taken back any more; a message of the client's may be shaped.
+    pub(crate) fn settings(&self) -> &Carried {
+        self.journal.current()
+    }
+
+    pub(crate) fn pin(&mut self, reason: Reason) {
+        self.pins.add(reason);
+        self.dirty = true;
+    }
+
+    /// The backend has a statement of this session under the client's own name.
+    pub(crate) const fn is_known_by_name(&mut self) {
+        self.dirty = true;
+    }
+
+    /// Ends the statement without a name, and with it what a large one held.
+    pub(crate) fn forget_unnamed(&mut self) {
+        let large = self.unnamed.take().is_some_and(|(_, unnamed)| unnamed.parse.is_none());
+        if large && !self.own_names {
+            self.pins.remove(Reason::LargeStatement);
+        }
+        self.confirmed = None;
+    }
+
+    /// One statement is complete.
+    fn completed(&mut self, effect: &Effect, tag: &[u8], memory: &mut Memory) {
+        match effect {
+            Effect::Commit if tag == b"ROLLBACK" => self.journal.completed(&Effect::Rollback),
+            Effect::Begin
+            | Effect::Commit
+            | Effect::Rollback
+            | Effect::Chain
+            | Effect::Savepoint(_)
+            | Effect::Release(_)
+            | Effect::RollbackTo(_)
+            | Effect::Set(..)
+            | Effect::Reset(_)
+            | Effect::ResetAll
+            | Effect::SetLocal(_) => self.journal.completed(effect),
+            Effect::Deallocate(name) => self.names.closed(name),
+            Effect::DeallocateAll => {
+                self.names.clear();
+                memory.prepared.clear();
+            }
+            Effect::DiscardAll => self.discarded(memory),
+            Effect::Pin(_)
+            | Effect::Unsure
+            | Effect::SqlPrepare
+            | Effect::SequenceRead
+            | Effect::SequenceStep => {
+                self.suspected(effect, memory);
+            }
+            Effect::MayUnpin => self.examine |= !self.pins.is_empty(),
+        }
+    }
+
+    /// A statement may have left something behind, whether it failed or not.
+    fn suspected(&mut self, effect: &Effect, memory: &mut Memory) {
+        match effect {
+            Effect::Pin(reason) => {
+                self.pin(*reason);
+                self.examine = true;
+            }
+            Effect::Unsure => {
+                (self.examine, self.dirty) = (true, true);
+                memory.sequences = Some(self.made.id);
+            }
+            Effect::SequenceRead => {
+                self.pin(Reason::Sequence);
+                self.made.habits.sequences_are_read();
+            }
+            Effect::SequenceStep => {
+                memory.sequences = Some(self.made.id);
+                if self.made.habits.are_sequences_read() {
+                    self.pin(Reason::Sequence);
+                }
+            }
+            Effect::SqlPrepare => self.examine = true,
+            Effect::MayUnpin
+            | Effect::Begin
+            | Effect::Commit
+            | Effect::Rollback
+            | Effect::Chain
+            | Effect::Savepoint(_)
+            | Effect::Release(_)
+            | Effect::RollbackTo(_)
+            | Effect::Set(..)
+            | Effect::Reset(_)
+            | Effect::ResetAll
+            | Effect::SetLocal(_)
+            | Effect::Deallocate(_)
+            | Effect::DeallocateAll
+            | Effect::DiscardAll => {}
+        }
+    }
+
+    fn discarded(&mut self, memory: &mut Memory) {
+        self.names.clear();
+        self.forget_unnamed();
+        self.journal.completed(&Effect::DiscardAll);
+        memory.prepared.clear();
+        memory.settings = Carried::default();
+        memory.sequences = None;
+        self.own_names = false;
+        for reason in Reason::ALL {
+            if !matches!(reason, Reason::Load | Reason::Seed | Reason::Function) {
+                self.pins.remove(reason);
+            }
+        }
+        self.examine |= !self.pins.is_empty();
+    }
+
+    fn failed(&mut self, note: &Note, memory: &mut Memory) {
+        match note {
+            Note::Injected(Injected::Settings) => self.settings_failed = true,
+            Note::Injected(Injected::Parse(id, _)) => memory.prepared.remove(*id),
+            Note::Injected(Injected::Unnamed) => memory.unnamed = None,
+            Note::Injected(Injected::Close(..) | Injected::Aside) => return,
+            Note::Named(prepared, _) => memory.prepared.remove(prepared.id()),
+            Note::Bound(id) => memory.prepared.distrust(*id),
+            Note::Unnamed(number) => self.unparsed(*number, None),
+            Note::Effects(effects, done) => {
+                let effects = Arc::clone(effects);
+                for (_, effect) in effects.list.iter().filter(|(at, _)| at >= done) {
+                    self.suspected(effect, memory);
+                }
+            }
+            Note::None | Note::Own | Note::Again(_) | Note::Closed => {}
+        }
+        self.journal.failed();
+    }
+
+    fn skipped(&mut self, note: &Note, name: &[u8], memory: &mut Memory) {
+        match note {
+            Note::Injected(Injected::Parse(id, had)) => restore(memory, *id, *had),
+            Note::Injected(Injected::Close(id, had)) => restore(memory, *id, *had),
+            Note::Injected(Injected::Unnamed) => memory.unnamed = None,
+            Note::Named(prepared, had) => {
+                restore(memory, prepared.id(), *had);
+                self.names.failed(name);
+            }
+            Note::Own | Note::Closed => self.names.failed(name),
+            Note::Unnamed(number) => self.unparsed(*number, self.confirmed.clone()),
+            Note::Injected(Injected::Settings | Injected::Aside)
+            | Note::None
+            | Note::Effects(..)
+            | Note::Again(_)
+            | Note::Bound(_) => {}
+        }
+    }
+
+    /// The `Parse` of an unnamed statement came to nothing.
+    fn unparsed(&mut self, number: u64, instead: Option<(u64, Arc<Unnamed>)>) {
+        if self.unnamed.as_ref().is_some_and(|(latest, _)| *latest == number) {
+            self.unnamed = instead;
+        }
+    }
+
+    /// More of a text too large to be read at once.
+    pub(crate) fn read_on(&mut self, part: &[u8], last: bool, text: &mut Long) {
+        let Some(classifier) = &mut self.long else { return };
+        classifier.feed(part);
+        if last && let Some(classifier) = self.long.take() {
+            let effects = classifier.finish();
+            if !effects.is_empty() {
+                text.annotate(Note::Effects(Arc::new(effects), 0));
+            }
+        }
+    }
+
+    /// Hears for this session what became of its requests on a backend that holds `memory`.
+    pub(crate) fn ear<'a>(&'a mut self, memory: &'a mut Memory) -> Ear<'a> {
+        Ear { pooled: self, memory }
+    }
+}
+
+/// The backend has again what it had before a request that was never run.
+fn restore(memory: &mut Memory, id: u64, had: Had) {
+    match had {
+        Some(generation) => memory.prepared.insert(id, generation),
+        None => memory.prepared.remove(id),
+    }
+}
+
+/// What a backend has of a statement, to be restored.
+pub(crate) fn had(memory: &Memory, id: u64) -> Had {
+    // A copy that is asked for at generation 0 is never stale by its age.
+    (memory.prepared.find(id, 0) != Copy::Missing).then_some(0)
+}
+
+/// A string literal that means the same whatever `standard_conforming_strings` says.
+fn quoted(value: &[u8]) -> Box<[u8]> {
+    let mut literal = Vec::with_capacity(value.len().saturating_add(4));
+    if value.contains(&b'\\') {
+        literal.extend_from_slice(b" E");
+    }
+    literal.push(b'\'');
+    for &byte in value {
+        if matches!(byte, b'\'' | b'\\') {
+            literal.push(byte);
+        }
+        literal.push(byte);
+    }
+    literal.push(b'\'');
+    literal.into()
+}
+
+/// A session that listens, and the memory of its backend.
+pub(crate) struct Ear<'a> {
+    pooled: &'a mut Pooled,
+    memory: &'a mut Memory,
+}
+
+impl Listener for Ear<'_> {
+    fn hear(&mut self, told: Told<'_>) {
+        let Self { pooled, memory } = self;
+        match told {
+            Told::Command(Note::Effects(effects, done), tag) => {
+                let (number, effects) = (*done, Arc::clone(effects));
+                *done = done.saturating_add(1);
+                for effect in effects.of(number) {
+                    pooled.completed(effect, tag, memory);
+                }
+            }
+            Told::Failed(note, name) => {
+                pooled.failed(note, memory);
+                pooled.failed_name = name.to_vec();
+                if matches!(note, Note::Named(..) | Note::Own | Note::Closed) {
+                    pooled.names.failed(name);
+                }
+                if matches!(note, Note::Unnamed(_)) {
+                    pooled.confirmed = None;
+                }
+            }
+            Told::Done(Note::Named(..) | Note::Own, name) => pooled.names.parsed(name),
+            Told::Done(Note::Closed, name) => pooled.names.closed(name),
+            Told::Done(Note::Unnamed(number), _) => {
+                if pooled.unnamed.as_ref().is_some_and(|(latest, _)| latest == number) {
+                    pooled.confirmed.clone_from(&pooled.unnamed);
+                }
+            }
+            Told::Skipped(note, name) => pooled.skipped(note, name, memory),
+            Told::Ready(status) => {
+                pooled.journal.ready(status);
+                if !pooled.journal.is_certain() {
+                    pooled.pin(Reason::Setting);
+                }
+                if status != b'T' && !pooled.portals.is_empty() {
+                    pooled.portals.clear();
+                }
+            }
+            Told::Command(..) | Told::Done(..) => {}
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! When a session in transaction pooling gets a backend, and when it lets go of it.
+//!
+//! What always holds: a lease begins with the first byte of a request and ends when nothing is owed, no transaction is
+//! open and nothing is left behind; a slow client's unread bytes are no reason to keep it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use crate::backend::Findings;
+use crate::backend::{Lease, LeaseError};
+use crate::protocol::report::Report;
+use crate::session::error;
+use crate::session::pooled::Rest;
+use crate::session::shape::Shaper;
+
+use super::Relay;
+use super::refusing::Refusal;
+
+/// A backend to come.
+type Coming = Pin<Box<dyn Future<Output = Result<Lease, LeaseError>> + Send>>;
+/// A backend that is asked what was left behind.
+type Asking = Pin<Box<dyn Future<Output = (Lease, Option<Findings>)> + Send>>;
+/// A backend on its way back.
+pub(crate) type Scrubbing = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What the session waits for before it reads on.
+pub(super) enum Stage {
+    /// Nothing.
+    Ready,
+    /// Its turn.
+    Waiting(Coming),
+    /// An answer to a question of ours.
+    Asking(Asking),
+}
+
+impl Relay<'_> {
+    /// Ready when the client may be read from.
+    pub(super) fn poll_stage(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.stage {
+            Stage::Ready => return Poll::Ready(()),
+            Stage::Waiting(coming) => {
+                let cancelled = self.pooled.as_ref().is_some_and(|pooled| {
+                    pooled.made.reserved.queue(cx.waker());
+                    pooled.made.reserved.take_cancelled()
+                });
+                if cancelled {
+                    self.refuse(error::canceled_while_waiting());
+                } else {
+                    match ready!(coming.as_mut().poll(cx)) {
+                        Ok(lease) => self.begin(lease),
+                        Err(cause) => self.refuse(error::no_lease(&cause)),
+                    }
+                }
+            }
+            Stage::Asking(asking) => {
+                let (lease, findings) = ready!(asking.as_mut().poll(cx));
+                self.lease = Some(lease);
+                if let Some(pooled) = &mut self.pooled {
+                    pooled.examined(findings);
+                }
+            }
+        }
+        let was_asking = matches!(self.stage, Stage::Asking(_));
+        self.stage = Stage::Ready;
+        if was_asking {
+            self.rest();
+        }
+        Poll::Ready(())
+    }
+
+    /// A backend at once, or a place in the queue.
+    pub(super) fn take_lease(&mut self) -> bool {
+        let Some(pooled) = &mut self.pooled else { return false };
+        let want = pooled.journal.current();
+        if let Some(lease) = pooled.made.seat.try_lease(want) {
+            self.begin(lease);
+            return true;
+        }
+        self.stage = Stage::Waiting(pooled.made.seat.lease(want));
+        false
+    }
+
+    fn begin(&mut self, mut lease: Lease) {
+        let Some(pooled) = &mut self.pooled else { return };
+        pooled.made.reserved.bind(&lease);
+        let mut first = Vec::new();
+        let memory = &mut lease.memory;
+        Shaper { pooled, memory, ledger: self.ledger, out: &mut first }.begin();
+        self.lease = Some(lease);
+        self.turn = self.turn.saturating_add(1);
+        if first.is_empty() {
+            let mut told = Vec::new();
+            self.tell_parameters(&mut told);
+            // They go to the client ahead of the first answer.
+            if !told.is_empty() {
+                crate::session::buffers::keep(&mut self.down.out, &told);
+            }
+        } else {
+            self.first = Some(first);
+        }
+    }
+
+    fn refuse(&mut self, report: Report) {
+        self.refusal = Some(Box::new(Refusal::new(report)));
+    }
+
+    /// Lets go of the backend, if nothing holds it.
+    pub(super) fn rest(&mut self) {
+        let Some(pooled) = &mut self.pooled else { return };
+        let clear = self.up.walker.is_between() && self.up.out.is_empty() && self.first.is_none();
+        if !clear || !self.down.walker.is_between() || !self.down.carry.is_empty() {
+            return;
+        }
+        if !self.ledger.lease().is_in_step() {
+            return;
+        }
+        let rest = pooled.rest();
+        if rest != Rest::Examine {
+            pooled.made.shown.show(pooled.pins);
+        }
+        if rest == Rest::Keep {
+            return;
+        }
+        let Some(mut lease) = self.lease.take() else { return };
+        match rest {
+            Rest::Keep => {}
+            Rest::Examine => {
+                self.stage = Stage::Asking(Box::pin(async move {
+                    let findings = lease.examine().await.ok();
+                    (lease, findings)
+                }));
+            }
+            Rest::Release => {
+                lease.memory.settings = pooled.settings().clone();
+                pooled.made.reserved.unbind();
+                if let Err(lease) = lease.release() {
+                    self.scrub(*lease);
+                }
+            }
+            Rest::Scrub => {
+                pooled.made.reserved.unbind();
+                pooled.parted();
+                self.scrub(lease);
+            }
+        }
+    }
+
+    fn scrub(&mut self, lease: Lease) {
+        self.scrubbing = Some(Box::pin(async move {
+            if let Err(cause) = lease.hand_back().await {
+                tracing::debug!(%cause, "backend closed instead of handed back");
+            }
+        }));
+    }
+
+    /// A backend on its way back goes on its way.
+    pub(super) fn poll_scrubbing(&mut self, cx: &mut Context<'_>) {
+        if let Some(scrubbing) = &mut self.scrubbing
+            && scrubbing.as_mut().poll(cx).is_ready()
+        {
+            self.scrubbing = None;
+        }
+    }
+}
