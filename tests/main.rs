@@ -29,6 +29,8 @@ mod limits;
 #[cfg(test)]
 mod login;
 #[cfg(test)]
+mod markers;
+#[cfg(test)]
 mod pooling_session;
 #[cfg(test)]
 mod pooling_transaction;

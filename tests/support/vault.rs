@@ -1,7 +1,7 @@
 //! A running OneVault: configuration, customers and journal in a folder of its own, stopped and checked at the end.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -255,6 +255,17 @@ impl Vault {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8(output.stdout).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Shows each record of the log to `look`, one at a time: there may be millions.
+    pub(crate) fn each_record(&self, filters: &[&str], mut look: impl FnMut(Value)) {
+        let mut command = self.program();
+        command.args(["audit", "show", "--json"]).args(filters).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            look(serde_json::from_str(&line.unwrap()).unwrap());
+        }
+        assert!(child.wait().unwrap().success());
     }
 
     /// The records that fit, of which there must be so many; buffered ones may take a moment.
