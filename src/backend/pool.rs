@@ -20,7 +20,7 @@ use super::Settings;
 use super::connect::{ConnectError, Destination, Dialler};
 use super::limits::lock;
 use crate::config::{Config, PoolMode};
-use crate::customers::Customer;
+use crate::customers::{Catalogue, Customer};
 use crate::ids::{CustomerId, LoginName};
 use crate::routing::Route;
 
@@ -106,6 +106,17 @@ impl Pools {
     pub fn reconfigure(&self, config: Arc<Config>) {
         self.0.with(|register| register.reconfigure(&config));
         self.0.config.store(config);
+    }
+
+    /// Takes reloaded customers: their limits hold at once, for those who wait too.
+    pub fn relimit(&self, catalogue: &Catalogue) {
+        self.0.with(|register| register.relimit(catalogue));
+    }
+
+    /// The configuration in force: of the start, or of the last [`Pools::reconfigure`].
+    #[must_use]
+    pub fn config(&self) -> Arc<Config> {
+        self.0.config.load_full()
     }
 
     /// How many backends there are in the whole process.

@@ -69,7 +69,7 @@ pub trait Edge: Send + Sync + 'static {
 /// What can be read again without a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
-    /// The configuration file: checked only; its values are taken at the next start.
+    /// The configuration file: pools take theirs at once, everything else at the next start.
     Configuration,
     /// The customers' files.
     Customers,

@@ -73,8 +73,11 @@ impl Edge for Sessions {
 
     fn reload(&self, what: What) -> Result<String, String> {
         let said = match what {
-            What::Configuration => Config::read(&self.config_path)
-                .map(|_| "the file is good; its values are taken at the next start".to_owned()),
+            What::Configuration => Config::read(&self.config_path).map(|config| {
+                self.shared.pools.reconfigure(Arc::new(config));
+                "pool and the limits on backends are in force; other values are taken at the next start"
+                    .to_owned()
+            }),
             What::Customers => self.reload_customers(),
             What::Certificates => {
                 let certificates = self.shared.greeter.certificates();
@@ -134,7 +137,9 @@ impl Edge for Sessions {
 impl Sessions {
     fn reload_customers(&self) -> Result<String, String> {
         let outcome = self.customers.reload();
-        self.shared.end_removed(&self.shared.catalogues.load());
+        let catalogue = self.shared.catalogues.load();
+        self.shared.pools.relimit(&catalogue);
+        self.shared.end_removed(&catalogue);
         if outcome.problems.is_empty() {
             Ok(format!("{} customers", outcome.customers))
         } else {

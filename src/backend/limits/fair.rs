@@ -6,7 +6,7 @@
 
 use std::task::Waker;
 
-use super::{Blocked, Grant, HostId, LaneId, LoginId, Place, Turns, UNLIMITED, Waiter, WaiterId};
+use super::{Blocked, CustomerId, Grant, HostId, LaneId, LoginId, Place, Turns, UNLIMITED, Waiter, WaiterId};
 
 impl<T> Turns<T> {
     pub(super) fn number(&mut self) -> u64 {
@@ -116,17 +116,35 @@ impl<T> Turns<T> {
         }
     }
 
-    /// Changes the limits of a lane and its customer and host.
-    pub(in crate::backend) fn resize(&mut self, lane: LaneId, max: [Option<usize>; 3]) {
-        let max = max.map(|max| max.unwrap_or(UNLIMITED).min(UNLIMITED));
-        let [of_lane, of_customer, of_host, _] = self.counts(lane);
-        let mut changed = false;
-        for (count, max) in [of_lane, of_customer, of_host].into_iter().zip(max) {
-            changed |= std::mem::replace(&mut count.max, max) != max;
-        }
-        if changed {
+    pub(in crate::backend) fn resize_lane(&mut self, lane: LaneId, max: Option<usize>) {
+        let max = max.unwrap_or(UNLIMITED).min(UNLIMITED);
+        if std::mem::replace(&mut self.lanes.at_mut(lane).count.max, max) != max {
             self.trim(lane);
             self.rank_lanes_of(lane);
+            self.serve(true);
+        }
+    }
+
+    pub(in crate::backend) fn resize_customer(&mut self, customer: CustomerId, max: Option<usize>) {
+        let max = max.unwrap_or(UNLIMITED).min(UNLIMITED);
+        let entry = self.customers.at_mut(customer);
+        if std::mem::replace(&mut entry.count.max, max) != max {
+            if let Some(lane) = entry.lanes.first().copied() {
+                self.trim(lane);
+                self.rank_lanes_of(lane);
+            }
+            self.serve(true);
+        }
+    }
+
+    pub(in crate::backend) fn resize_host(&mut self, host: HostId, max: Option<usize>) {
+        let max = max.unwrap_or(UNLIMITED).min(UNLIMITED);
+        let entry = self.hosts.at_mut(host);
+        if std::mem::replace(&mut entry.count.max, max) != max {
+            if let Some(lane) = entry.lanes.first().copied() {
+                self.trim(lane);
+            }
+            self.rank_host(host);
             self.serve(true);
         }
     }

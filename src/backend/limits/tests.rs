@@ -8,6 +8,16 @@ use proptest::prelude::*;
 
 use super::*;
 
+impl<T> Turns<T> {
+    /// The limits of a lane, its customer and its host.
+    fn resize(&mut self, lane: LaneId, [of_lane, of_customer, of_host]: [Option<usize>; 3]) {
+        let (customer, host) = (self.lanes.at(lane).customer, self.lanes.at(lane).host);
+        self.resize_lane(lane, of_lane);
+        self.resize_customer(customer, of_customer);
+        self.resize_host(host, of_host);
+    }
+}
+
 /// One customer at one host, with one login and one kind.
 struct Stand {
     customer: CustomerId,

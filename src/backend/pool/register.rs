@@ -15,7 +15,7 @@ use crate::backend::connect::Destination;
 use crate::backend::limits::{self, HostId, KindId, LaneId, LoginId, Place, Turns, lock};
 use crate::backend::{ParameterMap, Settings};
 use crate::config::{Config, PoolMode};
-use crate::customers::{Customer, Server};
+use crate::customers::{Catalogue, Customer, Server};
 use crate::ids::{CustomerId, DatabaseName, LoginName};
 
 /// What makes two backends the same kind. A changed server, password included, makes another kind.
@@ -116,6 +116,36 @@ impl Register {
         self.turns.resize_everyone(config.limits.backends_max);
         self.idle_timeout = Duration::from_millis(config.pool.idle_timeout_ms.max(1));
         self.lifetime = Duration::from_millis(config.pool.lifetime_ms);
+        for ((host, port), (id, _)) in &self.hosts {
+            self.turns.resize_host(*id, config.server_backends_max(host, *port));
+        }
+    }
+
+    /// Takes reloaded customers: the limits of those that are known here. Whoever is gone keeps its last ones.
+    pub(super) fn relimit(&mut self, catalogue: &Catalogue) {
+        let mut known = HashMap::new();
+        for (id, account) in &self.customers {
+            if let Some(customer) = catalogue.customers.get(id) {
+                self.turns.resize_customer(*account, customer.limits.backends_max);
+                known.insert(*account, customer);
+            }
+        }
+        for ((account, name), login) in &self.logins {
+            if let Some(entry) = known.get(account).and_then(|customer| customer.logins.get(name)) {
+                self.turns.resize_login(*login, entry.backends_max);
+            }
+        }
+        let addresses: HashMap<HostId, _> =
+            self.hosts.iter().map(|(address, (id, _))| (*id, address)).collect();
+        for ((account, host), (lane, _)) in &self.lanes {
+            let (Some(customer), Some((host, port))) = (known.get(account), addresses.get(host)) else {
+                continue;
+            };
+            let is_here = |server: &&Arc<Server>| *server.host == **host && server.port == *port;
+            if let Some(server) = customer.databases.iter().map(|rule| &rule.server).find(is_here) {
+                self.turns.resize_lane(*lane, server.backends_max);
+            }
+        }
     }
 
     pub(super) fn account_of(&self, customer: &CustomerId) -> Option<limits::CustomerId> {
@@ -144,7 +174,9 @@ impl Register {
         let (lane, lane_breaker) =
             lane.or_insert_with(|| (self.turns.add_lane(of_customer, host), Arc::default())).clone();
         let host_max = config.server_backends_max(&to.server.host, to.server.port);
-        self.turns.resize(lane, [to.server.backends_max, customer.limits.backends_max, host_max]);
+        self.turns.resize_lane(lane, to.server.backends_max);
+        self.turns.resize_customer(of_customer, customer.limits.backends_max);
+        self.turns.resize_host(host, host_max);
         let login = login.map_or(self.nobody, |login| {
             let max = customer.logins.get(login).and_then(|login| login.backends_max);
             let key = (of_customer, login.clone());
