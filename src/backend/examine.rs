@@ -42,6 +42,7 @@ pub struct Findings {
 /// The name of our statement and portal.
 const NAME: &[u8] = b"_ov_examine\0";
 
+/// What a transaction sets for itself looks like a setting of the session's, but the next transaction starts without it.
 /// Whatever lies in a schema depends on it; pg_depend has an index for that, the catalogues themselves have none.
 const QUESTION: &str = "/* onevault */ SELECT \
     pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid AND EXISTS (SELECT FROM pg_catalog.pg_depend d \
@@ -58,7 +59,9 @@ const QUESTION: &str = "/* onevault */ SELECT \
         pg_catalog.encode(pg_catalog.convert_to(s.name, pg_catalog.getdatabaseencoding()), 'hex') \
         OPERATOR(pg_catalog.||) '=' OPERATOR(pg_catalog.||) \
         pg_catalog.encode(pg_catalog.convert_to(s.setting, pg_catalog.getdatabaseencoding()), 'hex'), ',') \
-        FROM pg_catalog.pg_settings s WHERE s.source OPERATOR(pg_catalog.=) 'session')\0";
+        FROM pg_catalog.pg_settings s WHERE s.source OPERATOR(pg_catalog.=) 'session' \
+        AND s.name OPERATOR(pg_catalog.<>) ALL (ARRAY[ \
+            'transaction_deferrable', 'transaction_isolation', 'transaction_read_only']))\0";
 
 /// Examines a backend that is in step, idle and owes nothing. Unless the server merely refused, it must be closed
 /// when this fails or is dropped: an answer may be half read.
@@ -71,12 +74,14 @@ async fn ask(backend: &mut Backend) -> Result<Findings, ScrubError> {
     let mut conversation = Conversation::new(stream, ANSWER_BYTES_MAX);
     conversation.send(&question()).await?;
     let (mut findings, mut aside, mut refused) = (None, Vec::new(), false);
+    let mut syncs = 2;
     loop {
         let message = conversation.next().await?;
         match message.tag {
             tag::DATA_ROW if findings.is_none() => {
                 findings = Some(read(message.body()).ok_or(ScrubError::Answer("a malformed row"))?);
             }
+            tag::READY_FOR_QUERY if message.body() == b"I" && syncs > 1 => syncs = 1,
             tag::READY_FOR_QUERY if message.body() == b"I" => break,
             tag::READY_FOR_QUERY => return Err(ScrubError::Answer("transaction status")),
             tag::ERROR_RESPONSE => refused = true,
@@ -99,14 +104,14 @@ async fn ask(backend: &mut Backend) -> Result<Findings, ScrubError> {
     Ok(Findings { aside, ..findings })
 }
 
-/// Parse, Bind, Execute, Close of both, Sync; under a name of ours, because the unnamed ones are the client's.
+/// Parse, Bind, Execute, Sync, with which the portal ends; then Close, Sync, so that a failure leaves nothing either. Under a name of ours, because the unnamed ones are the client's.
 fn question() -> Vec<u8> {
     let mut out = Vec::with_capacity(QUESTION.len().saturating_add(256));
     message(&mut out, frontend::PARSE, &[NAME, QUESTION.as_bytes(), &[0, 0]]);
     // No parameters; every column of the answer as text.
     message(&mut out, frontend::BIND, &[NAME, NAME, &[0, 0], &[0, 0], &[0, 0]]);
     message(&mut out, frontend::EXECUTE, &[NAME, &[0; 4]]);
-    message(&mut out, frontend::CLOSE, &[b"P", NAME]);
+    message(&mut out, frontend::SYNC, &[]);
     message(&mut out, frontend::CLOSE, &[b"S", NAME]);
     message(&mut out, frontend::SYNC, &[]);
     out

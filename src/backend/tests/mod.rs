@@ -3,10 +3,12 @@
 mod cancel;
 pub(crate) mod cluster;
 mod cost;
+mod examine;
 mod liar;
 mod login;
 mod pool;
 mod postgres;
+mod seat;
 mod tls;
 
 use std::sync::Arc;
