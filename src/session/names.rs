@@ -98,9 +98,9 @@ impl Slot {
         self.live = named;
     }
 
-    /// A `Query` needs no answer to take effect, only its turn.
+    /// A `Query` needs no answer to take effect, only its turn. There are never two in a row.
     fn settle(&mut self) {
-        while matches!(self.sent.front(), Some(Change::Drop)) {
+        if matches!(self.sent.front(), Some(Change::Drop)) {
             self.answered();
             self.stand_for(None);
         }

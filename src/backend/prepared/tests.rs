@@ -54,6 +54,32 @@ fn what_nobody_uses_is_forgotten_and_its_number_never_comes_back() {
 }
 
 #[test]
+fn two_statements_on_one_hash_are_two_and_leave_one_by_one() {
+    let interner = Interner::default();
+    let one = interner.intern(b"SELECT 1", b"", &Carried::default());
+    for (text, types, settings) in [
+        (&b"SELECT 2"[..], &b""[..], Carried::default()),
+        (b"SELECT 1", b"x", Carried::default()),
+        (b"SELECT 1", b"", settings("a")),
+    ] {
+        let twin = Prepared {
+            id: next_id(),
+            text: text.into(),
+            types: types.into(),
+            settings,
+            generation: AtomicU64::new(0),
+            home: Arc::downgrade(&interner.0),
+            hash: one.hash,
+        };
+        let twin = interner.0.enter(Arc::new(twin));
+        assert!(!Arc::ptr_eq(&one, &twin));
+        drop(twin);
+        assert_eq!(interner.len(), 1);
+    }
+    assert!(Arc::ptr_eq(&one, &interner.intern(b"SELECT 1", b"", &Carried::default())));
+}
+
+#[test]
 fn an_interner_may_go_before_its_statements() {
     let interner = Interner::default();
     let one = interner.intern(b"SELECT 1", b"", &Carried::default());

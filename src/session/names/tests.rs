@@ -75,6 +75,18 @@ fn what_is_deallocated_does_not_take_what_was_sent_behind_it() {
 }
 
 #[test]
+fn a_close_that_was_not_announced_takes_only_what_was_before_it() {
+    let mut names = Names::default();
+    names.sent(b"s", named("A"));
+    names.parsed(b"s");
+    names.sent(b"s", named("B"));
+    names.closed(b"s");
+    assert_eq!(text(&names, "s").as_deref(), Some("B"));
+    names.failed(b"s");
+    assert_eq!((text(&names, "s"), names.bytes()), (None, 0));
+}
+
+#[test]
 fn names_count_as_far_as_postgresql_compares_them() {
     let mut names = Names::default();
     let long = "n".repeat(70);
