@@ -11,7 +11,7 @@
 //! | edge | [`server`], [`tls`], [`session`], [`http`] |
 //! | stores | [`backend`], [`audit`], [`provision`] |
 //! | decisions | [`routing`], [`auth`], [`customers`] |
-//! | ground | [`protocol`], [`stream`], [`ids`], [`config`], [`telemetry`] |
+//! | ground | [`protocol`], [`sql`], [`stream`], [`ids`], [`config`], [`telemetry`] |
 //!
 //! `docs/ARCHITECTURE.md` follows one connection through these rooms.
 
@@ -28,6 +28,7 @@ pub mod provision;
 pub mod routing;
 pub mod server;
 pub mod session;
+pub mod sql;
 pub mod stream;
 pub mod telemetry;
 pub mod tls;
