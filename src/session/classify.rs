@@ -22,7 +22,7 @@
 //! `pool.pin_functions` and `pool.stateless_functions` name functions whose calls are seen.
 
 mod calls;
-mod carried;
+pub(crate) mod carried;
 mod head;
 mod names;
 mod reader;
@@ -43,7 +43,7 @@ pub(crate) use names::FunctionNames;
 use reader::Reader;
 
 /// By what a text is read.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Rules {
     /// The setting of this name, as it is in force for the session.
     pub(crate) standard_conforming_strings: bool,
@@ -53,6 +53,17 @@ pub(crate) struct Rules {
     pub(crate) pin_functions: Arc<FunctionNames>,
     /// The server's major version; 0 if it is not known. What is built in only since 18 is known from 18 on.
     pub(crate) server_major: u16,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            standard_conforming_strings: true,
+            stateless_functions: Arc::default(),
+            pin_functions: Arc::default(),
+            server_major: 0,
+        }
+    }
 }
 
 /// What a text leaves behind.

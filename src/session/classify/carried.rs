@@ -215,30 +215,15 @@ const SAFE_ENCODINGS: [&str; 64] = [
 ];
 
 /// Whether a setting can be said again: one of the table, or a name with a dot, which the server keeps as it is.
-pub(super) fn is_carried(name: &[u8]) -> bool {
+pub(crate) fn is_carried(name: &[u8]) -> bool {
     name.contains(&b'.') || CARRIED.binary_search_by(|carried| carried.as_bytes().cmp(name)).is_ok()
 }
 
 /// Whether a text in this encoding is read rightly byte by byte. The server compares names by their letters and digits.
-pub(super) fn is_safe_encoding(name: &[u8]) -> bool {
+pub(crate) fn is_safe_encoding(name: &[u8]) -> bool {
     let name: Vec<u8> =
         name.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase).collect();
     SAFE_ENCODINGS.binary_search_by(|safe| safe.as_bytes().cmp(&name)).is_ok()
-}
-
-/// Whether `DateStyle` is given whole: its style and the order of its fields. The rest is taken from what it was before.
-pub(super) fn is_whole_date_style(values: &[u8]) -> bool {
-    let (mut style, mut order) = (false, false);
-    for word in values.split(|byte| !byte.is_ascii_alphanumeric()).map(<[u8]>::to_ascii_lowercase) {
-        match word.as_slice() {
-            b"iso" | b"sql" | b"german" => style = true,
-            _ if word.starts_with(b"postgres") => style = true,
-            b"ymd" | b"dmy" | b"mdy" | b"us" => order = true,
-            _ if word.starts_with(b"euro") || word.starts_with(b"noneuro") => order = true,
-            _ => {}
-        }
-    }
-    style && order
 }
 
 #[cfg(test)]
@@ -259,11 +244,5 @@ mod tests {
         {
             assert!(!is_safe_encoding(unsafe_one.as_bytes()), "{unsafe_one}");
         }
-    }
-
-    #[test]
-    fn half_a_date_style_depends_on_the_other_half() {
-        assert!(is_whole_date_style(b"'ISO, MDY'") && is_whole_date_style(b"German , ymd"));
-        assert!(!is_whole_date_style(b"'ISO'") && !is_whole_date_style(b"dmy"));
     }
 }

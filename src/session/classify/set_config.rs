@@ -105,7 +105,7 @@ impl<R: Borrow<Rules>> Reader<R> {
                 let conforming = self.rules.borrow().standard_conforming_strings;
                 self.push_all(settings::set(&name, Value::Config(text), &said, scope, conforming));
             }
-            (None, Scope::Transaction) => self.push_all(settings::set_unknown_locally(&name)),
+            (None, Scope::Transaction) => self.push_all(settings::set_unknown(&name, scope)),
             (Some(_) | None, Scope::Session | Scope::Transaction) => self.push(Effect::Pin(Reason::Setting)),
         }
     }

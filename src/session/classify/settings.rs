@@ -8,7 +8,7 @@ use crate::session::pins::Reason;
 use crate::sql::{Kind, Token};
 
 use super::Rules;
-use super::carried::{is_carried, is_safe_encoding, is_whole_date_style};
+use super::carried::{is_carried, is_safe_encoding};
 use super::head::{Head, literal};
 use super::reader::Reader;
 
@@ -42,7 +42,6 @@ pub(super) fn set(name: &[u8], value: Value, said: &[u8], scope: Scope, conformi
         b"standard_conforming_strings" if conforming && is_on(said) => return NOTHING,
         b"standard_conforming_strings" => Some(Reason::Setting),
         b"search_path" if may_name_temporary_schema(said) => Some(Reason::TemporaryObject),
-        b"datestyle" if scope == Scope::Session && !is_whole_date_style(said) => Some(Reason::Setting),
         b"seed" => return pin(Reason::Seed),
         b"transaction_isolation" | b"transaction_read_only" | b"transaction_deferrable" => return NOTHING,
         _ => None,
@@ -66,8 +65,8 @@ pub(super) fn set(name: &[u8], value: Value, said: &[u8], scope: Scope, conformi
     }
 }
 
-/// A setting is set for the transaction, to what cannot be told.
-pub(super) fn set_unknown_locally(name: &[u8]) -> Left {
+/// A setting is set to what cannot be told.
+pub(super) fn set_unknown(name: &[u8], scope: Scope) -> Left {
     let more = match name {
         b"client_encoding" => Some(Reason::Encoding),
         b"standard_conforming_strings" => Some(Reason::Setting),
@@ -75,7 +74,12 @@ pub(super) fn set_unknown_locally(name: &[u8]) -> Left {
         b"seed" => Some(Reason::Seed),
         _ => None,
     };
-    [Some(Effect::SetLocal(name.into())), more.map(Effect::Pin)]
+    let first = match scope {
+        Scope::Transaction => Effect::SetLocal(name.into()),
+        Scope::Session if is_role(name) => Effect::Pin(Reason::Role),
+        Scope::Session => Effect::Pin(Reason::Setting),
+    };
+    [Some(first), more.map(Effect::Pin)]
 }
 
 /// A setting goes back to what it was when the session began.
@@ -171,17 +175,10 @@ impl<R: Borrow<Rules>> Reader<R> {
             _ if self.head.cut || !is_value(&self.head, at) => None,
             Some(said) => Some(set(name, Value::Tail(self.head.tail(at)), &said, scope, conforming)),
             // What it says matters for these only.
-            None if matches!(name, b"search_path" | b"client_encoding" | b"datestyle") => None,
+            None if matches!(name, b"search_path" | b"client_encoding") => None,
             None => Some(set(name, Value::Tail(self.head.tail(at)), b"", scope, conforming)),
         };
-        match left {
-            Some(left) => self.push_all(left),
-            None => {
-                let reason = if is_role(name) { Reason::Role } else { Reason::Setting };
-                self.push(Effect::Pin(reason));
-                self.push_all(set_unknown_locally(name));
-            }
-        }
+        self.push_all(left.unwrap_or_else(|| set_unknown(name, scope)));
     }
 
     /// `SET SESSION CHARACTERISTICS AS TRANSACTION ..`, which sets defaults.

@@ -34,7 +34,18 @@ fn word(effect: &Effect) -> String {
         Effect::RollbackTo(name) => format!("rollback to {}", bytes(name)),
         Effect::Deallocate(name) => format!("deallocate {}", bytes(name)),
         Effect::Pin(reason) => format!("pin {}", reason.as_str()),
-        other => format!("{other:?}").to_lowercase(),
+        Effect::Begin
+        | Effect::Commit
+        | Effect::Rollback
+        | Effect::Chain
+        | Effect::ResetAll
+        | Effect::DeallocateAll
+        | Effect::DiscardAll
+        | Effect::SqlPrepare
+        | Effect::MayUnpin
+        | Effect::SequenceRead
+        | Effect::SequenceStep
+        | Effect::Unsure => format!("{effect:?}").to_lowercase(),
     }
 }
 
