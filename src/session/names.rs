@@ -171,9 +171,9 @@ impl Names {
         });
     }
 
-    /// `DEALLOCATE ALL` or `DISCARD ALL` completed: all are gone but those that were sent behind it.
+    /// `DEALLOCATE ALL` or `DISCARD ALL` completed: every named one is gone, but for what was sent behind it. The
+    /// unnamed one stays; it may be that very statement.
     pub(crate) fn clear(&mut self) {
-        self.unnamed.stand_for(None);
         self.named.retain(|_, slot| {
             slot.stand_for(None);
             !slot.sent.is_empty()

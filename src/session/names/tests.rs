@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::backend::memory::Carried;
 use crate::backend::prepared::Interner;
+use crate::backend::tests::cluster::{Cluster, exchange};
 
 fn named(text: &str) -> Named {
     let prepared = Interner::default().intern(text.as_bytes(), b"\0\0", &Carried::default());
@@ -67,7 +68,9 @@ fn what_is_deallocated_does_not_take_what_was_sent_behind_it() {
     names.sent(b"s", named("B"));
     names.clear();
     names.failed(b"s");
-    assert_eq!((names.iter().count(), names.bytes()), (0, 0));
+    assert_eq!(names.iter().map(|(name, _)| name).collect::<Vec<_>>(), [b""]);
+    names.closed(b"");
+    assert_eq!(names.bytes(), 0);
     names.sent(b"t", named("B"));
     names.clear();
     names.parsed(b"t");
@@ -235,5 +238,60 @@ proptest! {
             names.closed(name.as_bytes());
         }
         prop_assert_eq!((names.bytes(), names.named.len()), (0, 0));
+    }
+}
+
+/// Messages by type and body, up to a `Sync`.
+fn batch(messages: &[(u8, &[u8])]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (tag, body) in messages.iter().chain([&(b'S', &b""[..])]) {
+        out.push(*tag);
+        out.extend(u32::try_from(body.len() + 4).unwrap().to_be_bytes());
+        out.extend(*body);
+    }
+    out
+}
+
+/// What the rules above are taken from.
+#[tokio::test]
+async fn a_real_server_keeps_these_rules() {
+    let mut server = Cluster::shared().session("postgres", &[]).await;
+    let mut code = async |messages: &[(u8, &[u8])]| {
+        exchange(&mut server, &batch(messages)).await.unwrap().error.map(|(code, _)| code)
+    };
+    const UNNAMED: (u8, &[u8]) = (b'P', b"\0SELECT 1\0\0\0");
+    const NAMED: (u8, &[u8]) = (b'P', b"s\0SELECT 1\0\0\0");
+    const WRONG: (u8, &[u8]) = (b'P', b"\0SELEC\0\0\0");
+    const SEE_UNNAMED: (u8, &[u8]) = (b'D', b"S\0");
+    const SEE_NAMED: (u8, &[u8]) = (b'D', b"Ss\0");
+    let missing = Some("26000".to_owned());
+    // An unnamed statement goes with the next `Parse` that the server reads, right or wrong, but not with one it skips.
+    assert_eq!(code(&[UNNAMED, (b'D', b"Snone\0"), WRONG]).await, missing);
+    assert_eq!(code(&[SEE_UNNAMED]).await, None);
+    assert_eq!(code(&[WRONG]).await.as_deref(), Some("42601"));
+    assert_eq!(code(&[SEE_UNNAMED]).await, missing);
+    // A named one stays what it is.
+    assert_eq!(code(&[NAMED, NAMED]).await.as_deref(), Some("42P05"));
+    assert_eq!(code(&[SEE_NAMED]).await, None);
+    assert_eq!(code(&[(b'C', b"Ss\0"), SEE_NAMED]).await, missing);
+    // A batch that is rolled back takes no statement with it.
+    assert_eq!(code(&[NAMED, (b'D', b"Snone\0")]).await, missing);
+    assert_eq!(code(&[SEE_NAMED]).await, None);
+    // What deallocates all leaves the unnamed one, which may be that statement itself.
+    for text in [&b"\0DEALLOCATE ALL\0\0\0"[..], b"\0DISCARD ALL\0\0\0"] {
+        code(&[(b'C', b"Ss\0"), NAMED]).await;
+        assert_eq!(code(&[(b'P', text), (b'B', &[0; 8]), (b'E', &[0; 5])]).await, None);
+        assert_eq!(code(&[SEE_UNNAMED]).await, None);
+        assert_eq!(code(&[SEE_NAMED]).await, missing);
+    }
+    // A `Query` ends it, even one that is wrong or empty.
+    for text in ["", "SELEC", "SELECT 1"] {
+        let seen = exchange(&mut server, &batch(&[UNNAMED, SEE_UNNAMED])).await.unwrap();
+        assert_eq!(seen.error, None);
+        let mut query = Vec::new();
+        crate::protocol::write::query(&mut query, text);
+        exchange(&mut server, &query).await.unwrap();
+        let seen = exchange(&mut server, &batch(&[SEE_UNNAMED])).await.unwrap();
+        assert_eq!(seen.error.map(|(code, _)| code), missing, "{text}");
     }
 }
