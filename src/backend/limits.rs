@@ -110,6 +110,8 @@ struct Lane {
     customer: CustomerId,
     host: HostId,
     count: Count,
+    /// Its limit as configured; it has a lower one while its server takes no more.
+    wish: usize,
     queue: BTreeMap<u64, WaiterId>,
     /// Its ranks at its host, by its own use and by its customer's, while only host or process keep it waiting.
     ranks: Option<(Rank, Rank)>,
@@ -303,6 +305,10 @@ impl<T> Turns<T> {
         let taken = self.kinds.at_mut(place.kind).idle.remove(best.0)?;
         self.lease(place);
         self.shelve(place.lane, usize::saturating_sub);
+        if self.waiting > 0 {
+            // Its customer may wait elsewhere, and has one more in use now.
+            self.rank_lanes_of(place.lane);
+        }
         Some(taken)
     }
 

@@ -69,7 +69,7 @@ fn numbers(config: &Config) -> Vec<([&'static str; 2], u64, RangeInclusive<u64>)
         (["limits", "statement_timeout_ms"], limits.statement_timeout_ms, 0..=DAY_MS),
         (["limits", "idle_in_transaction_timeout_ms"], limits.idle_in_transaction_timeout_ms, 0..=DAY_MS),
         (["limits", "idle_session_timeout_ms"], limits.idle_session_timeout_ms, 0..=DAY_MS),
-        (["limits", "server_backends_max"], limits.server_backends_max.map_or(1, wide), count.clone()),
+        (["limits", "server_backends_max"], limits.server_backends_max.map_or(1, wide), count),
         (["pool", "prepared_statements_max"], wide(pool.prepared_statements_max), 1..=100_000),
         (["pool", "connect_timeout_ms"], pool.connect_timeout_ms, time_ms.clone()),
         (["pool", "wait_timeout_ms"], pool.wait_timeout_ms, time_ms.clone()),

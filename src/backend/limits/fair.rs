@@ -14,9 +14,9 @@ impl<T> Turns<T> {
         self.next_number
     }
 
-    /// Stands in the queue; [`Turns::poll`] may have a grant at once.
-    pub(in crate::backend) fn wait(&mut self, place: Place) -> WaiterId {
-        let number = self.number();
+    /// Stands in the queue, at its end or where it stood before; [`Turns::poll`] may have a grant at once.
+    pub(in crate::backend) fn wait(&mut self, place: Place, before: Option<u64>) -> WaiterId {
+        let number = before.unwrap_or_else(|| self.number());
         let waiter = self.waiters.insert(Waiter { place, number, ..Waiter::default() });
         self.waiting = self.waiting.saturating_add(1);
         if self.logins.at(place.login).has_room() {
@@ -27,6 +27,11 @@ impl<T> Turns<T> {
             self.logins.at_mut(place.login).parked.insert(number, waiter);
         }
         waiter
+    }
+
+    /// Where a session stands.
+    pub(in crate::backend) fn standing(&self, waiter: WaiterId) -> u64 {
+        self.waiters.at(waiter).number
     }
 
     /// The grant, after which the number stands for nobody; or `waker` is woken when there is one.
@@ -118,11 +123,32 @@ impl<T> Turns<T> {
 
     pub(in crate::backend) fn resize_lane(&mut self, lane: LaneId, max: Option<usize>) {
         let max = max.unwrap_or(UNLIMITED).min(UNLIMITED);
-        if std::mem::replace(&mut self.lanes.at_mut(lane).count.max, max) != max {
+        let entry = self.lanes.at_mut(lane);
+        if std::mem::replace(&mut entry.wish, max) != max {
+            entry.count.max = max;
             self.trim(lane);
             self.rank_lanes_of(lane);
             self.serve(true);
         }
+    }
+
+    /// A lane's server took no more than it has: its sessions wait for those, but for the one that is being dialled and
+    /// still counts. False when there are no others to wait for.
+    pub(in crate::backend) fn cap_lane(&mut self, lane: LaneId) -> bool {
+        let entry = self.lanes.at_mut(lane);
+        let others = entry.count.backends().saturating_sub(1);
+        if others > 0 {
+            entry.count.max = others.min(entry.count.max);
+            self.rank_lanes_of(lane);
+        }
+        others > 0
+    }
+
+    pub(in crate::backend) fn uncap_lane(&mut self, lane: LaneId) {
+        let entry = self.lanes.at_mut(lane);
+        entry.count.max = entry.wish;
+        self.rank_lanes_of(lane);
+        self.serve(true);
     }
 
     pub(in crate::backend) fn resize_customer(&mut self, customer: CustomerId, max: Option<usize>) {
@@ -193,7 +219,7 @@ impl<T> Turns<T> {
     }
 
     /// Ranks the lanes of a lane's customer anew, and their hosts: few, for a customer has few servers.
-    fn rank_lanes_of(&mut self, lane: LaneId) {
+    pub(super) fn rank_lanes_of(&mut self, lane: LaneId) {
         let (customer, host) = (self.lanes.at(lane).customer, self.lanes.at(lane).host);
         let lanes = self.customers.at(customer).lanes.len();
         for at in 0..lanes {

@@ -58,9 +58,9 @@ fn within_a_customer_who_came_first_is_served_first() {
     let mut turns = Turns::new(1);
     let host = turns.add_host();
     let one = stand(&mut turns, host, None);
-    let first = turns.wait(one.place);
+    let first = turns.wait(one.place, None);
     assert_eq!(poll(&mut turns, first), Some(Grant::Room));
-    let waiters: Vec<_> = (0..4).map(|_| turns.wait(one.place)).collect();
+    let waiters: Vec<_> = (0..4).map(|_| turns.wait(one.place, None)).collect();
     turns.leave(waiters[1]);
     turns.give_back(one.place, 7);
     assert_eq!(granted(&mut turns, &waiters), [0]);
@@ -79,10 +79,10 @@ fn a_free_slot_goes_to_the_customer_with_the_fewest() {
     let mut turns = Turns::new(4);
     let host = turns.add_host();
     let (greedy, modest) = (stand(&mut turns, host, None), stand(&mut turns, host, None));
-    let held: Vec<_> = (0..4).map(|_| turns.wait(greedy.place)).collect();
+    let held: Vec<_> = (0..4).map(|_| turns.wait(greedy.place, None)).collect();
     held.iter().for_each(|waiter| assert_eq!(poll(&mut turns, *waiter), Some(Grant::Room)));
-    let flood: Vec<_> = (0..1000).map(|_| turns.wait(greedy.place)).collect();
-    let late: Vec<_> = (0..3).map(|_| turns.wait(modest.place)).collect();
+    let flood: Vec<_> = (0..1000).map(|_| turns.wait(greedy.place, None)).collect();
+    let late: Vec<_> = (0..3).map(|_| turns.wait(modest.place, None)).collect();
     turns.give_back(greedy.place, 1);
     turns.give_back(greedy.place, 2);
     assert_eq!(granted(&mut turns, &late), [0, 1], "two and two is fair");
@@ -99,16 +99,16 @@ fn a_shared_server_is_shared_by_what_is_used_there() {
     let (busy, other) = (turns.add_customer(), turns.add_customer());
     let elsewhere = place(&mut turns, busy, own, [None; 3]);
     for _ in 0..50 {
-        turns.wait(elsewhere);
+        turns.wait(elsewhere, None);
     }
     let max = [None, None, Some(2)];
     let here = place(&mut turns, busy, shared, max);
     let there = place(&mut turns, other, shared, max);
     for _ in 0..2 {
-        turns.wait(there);
+        turns.wait(there, None);
     }
-    let more = turns.wait(there);
-    let wanted = turns.wait(here);
+    let more = turns.wait(there, None);
+    let wanted = turns.wait(here, None);
     turns.lost(there);
     assert_eq!((granted(&mut turns, &[more]).len(), granted(&mut turns, &[wanted]).len()), (0, 1));
 }
@@ -122,11 +122,11 @@ fn where_the_process_is_short_all_that_a_customer_uses_counts() {
     let here = place(&mut turns, busy, shared, [None; 3]);
     let there = place(&mut turns, other, shared, [None; 3]);
     for _ in 0..3 {
-        turns.wait(elsewhere);
+        turns.wait(elsewhere, None);
     }
-    turns.wait(there);
-    let wanted = turns.wait(here);
-    let more = turns.wait(there);
+    turns.wait(there, None);
+    let wanted = turns.wait(here, None);
+    let more = turns.wait(there, None);
     turns.lost(elsewhere);
     assert_eq!((granted(&mut turns, &[more]).len(), granted(&mut turns, &[wanted]).len()), (1, 0));
 }
@@ -138,10 +138,10 @@ fn a_server_that_is_full_keeps_nobody_from_another() {
     let customer = turns.add_customer();
     let at_full = place(&mut turns, customer, full, [None, Some(3), Some(1)]);
     let at_free = place(&mut turns, customer, free, [None, Some(3), None]);
-    let waiters: Vec<_> = (0..5).map(|_| turns.wait(at_full)).collect();
+    let waiters: Vec<_> = (0..5).map(|_| turns.wait(at_full, None)).collect();
     assert_eq!(granted(&mut turns, &waiters), [0]);
     assert_eq!(turns.blocked_by(waiters[1]), Blocked::Host);
-    let others: Vec<_> = (0..3).map(|_| turns.wait(at_free)).collect();
+    let others: Vec<_> = (0..3).map(|_| turns.wait(at_free, None)).collect();
     assert_eq!(granted(&mut turns, &others), [0, 1]);
     assert_eq!(turns.blocked_by(others[2]), Blocked::Customer);
 }
@@ -154,9 +154,9 @@ fn a_login_that_is_full_keeps_no_other_login_waiting() {
     turns.resize_login(one.place.login, Some(1));
     let other = Place { login: turns.add_login(), ..one.place };
     turns.resize_login(other.login, None);
-    let waiters: Vec<_> = (0..3).map(|_| turns.wait(one.place)).collect();
+    let waiters: Vec<_> = (0..3).map(|_| turns.wait(one.place, None)).collect();
     assert_eq!((granted(&mut turns, &waiters), turns.blocked_by(waiters[1])), (vec![0], Blocked::Login));
-    let theirs = turns.wait(other);
+    let theirs = turns.wait(other, None);
     assert_eq!(poll(&mut turns, theirs), Some(Grant::Room));
     turns.give_back(one.place, 1);
     assert_eq!(granted(&mut turns, &waiters), [0, 1]);
@@ -170,14 +170,14 @@ fn whoever_leaves_lets_the_next_of_its_login_go_on() {
     let host = turns.add_host();
     let (one, two) = (stand(&mut turns, host, None), stand(&mut turns, host, None));
     turns.resize_login(one.place.login, Some(1));
-    turns.wait(two.place);
-    let (first, parked) = (turns.wait(one.place), turns.wait(one.place));
+    turns.wait(two.place, None);
+    let (first, parked) = (turns.wait(one.place, None), turns.wait(one.place, None));
     turns.leave(first);
     turns.lost(two.place);
     assert_eq!(granted(&mut turns, &[parked]), [0]);
     // A backend that was granted and not fetched is not lost either.
     turns.give_back(one.place, 7);
-    let (fetched, unfetched) = (poll(&mut turns, parked), turns.wait(one.place));
+    let (fetched, unfetched) = (poll(&mut turns, parked), turns.wait(one.place, None));
     assert_eq!(fetched, Some(Grant::Room));
     turns.leave(unfetched);
     assert_eq!((turns.try_take(one.place, |_| 0), turns.figures()), (Some(7), (1, 0)));
@@ -190,12 +190,12 @@ fn the_idle_ones_of_the_greediest_are_closed_first() {
     let (few, many, new) =
         (stand(&mut turns, host, None), stand(&mut turns, host, None), stand(&mut turns, host, None));
     for (stand, backends) in [(&few, 10..12), (&many, 20..24)] {
-        let held: Vec<_> = backends.clone().map(|_| turns.wait(stand.place)).collect();
+        let held: Vec<_> = backends.clone().map(|_| turns.wait(stand.place, None)).collect();
         held.iter().for_each(|waiter| assert!(poll(&mut turns, *waiter).is_some()));
         backends.for_each(|backend| turns.give_back(stand.place, backend));
     }
     for _ in 0..3 {
-        let waiter = turns.wait(new.place);
+        let waiter = turns.wait(new.place, None);
         assert_eq!(poll(&mut turns, waiter), Some(Grant::Room));
     }
     assert_eq!(
@@ -211,7 +211,7 @@ fn a_lowered_limit_closes_what_is_idle_and_swallows_what_comes_back() {
     let mut turns = Turns::new(4);
     let host = turns.add_host();
     let one = stand(&mut turns, host, None);
-    let held: Vec<_> = (0..4).map(|_| turns.wait(one.place)).collect();
+    let held: Vec<_> = (0..4).map(|_| turns.wait(one.place, None)).collect();
     held.iter().for_each(|waiter| assert!(poll(&mut turns, *waiter).is_some()));
     turns.give_back(one.place, 1);
     turns.resize_everyone(1);
@@ -229,7 +229,7 @@ fn the_best_of_the_idle_ones_is_taken_and_else_the_last() {
     let mut turns = Turns::new(9);
     let host = turns.add_host();
     let one = stand(&mut turns, host, None);
-    let held: Vec<_> = (0..5).map(|_| turns.wait(one.place)).collect();
+    let held: Vec<_> = (0..5).map(|_| turns.wait(one.place, None)).collect();
     held.iter().for_each(|waiter| assert!(poll(&mut turns, *waiter).is_some()));
     (1..6).for_each(|backend| turns.give_back(one.place, backend));
     assert_eq!(turns.try_take(one.place, |_| 0), Some(5));
@@ -252,8 +252,8 @@ fn whoever_is_granted_or_sent_away_is_woken_once() {
     let mut turns = Turns::new(1);
     let host = turns.add_host();
     let one = stand(&mut turns, host, None);
-    turns.wait(one.place);
-    let (first, second) = (turns.wait(one.place), turns.wait(one.place));
+    turns.wait(one.place, None);
+    let (first, second) = (turns.wait(one.place, None), turns.wait(one.place, None));
     let bells = [Arc::new(Bell::default()), Arc::new(Bell::default())];
     for (waiter, bell) in [first, second].into_iter().zip(&bells) {
         assert!(turns.poll(waiter, &Waker::from(Arc::clone(bell))).is_none());
@@ -273,14 +273,15 @@ fn what_an_end_costs_that_serves_one_of_ten_thousand() {
     let mut turns = Turns::new(100);
     let host = turns.add_host();
     let stands: Vec<_> = (0..10_000).map(|_| stand(&mut turns, host, Some(50))).collect();
-    let mut waiting: VecDeque<_> = stands.iter().map(|stand| (turns.wait(stand.place), stand)).collect();
+    let mut waiting: VecDeque<_> =
+        stands.iter().map(|stand| (turns.wait(stand.place, None), stand)).collect();
     let started = std::time::Instant::now();
     for _ in 0..100_000 {
         let (waiter, stand) = waiting.pop_front().unwrap();
         assert!(poll(&mut turns, waiter).is_some(), "all have none in use, so who came first is next");
         turns.give_back(stand.place, 1);
         turns.aftermath.closed.clear();
-        waiting.push_back((turns.wait(stand.place), stand));
+        waiting.push_back((turns.wait(stand.place, None), stand));
     }
     println!("{:?} for an end and a wait", started.elapsed() / 100_000);
 }

@@ -18,6 +18,9 @@ use crate::config::{Config, PoolMode};
 use crate::customers::{Catalogue, Customer, Server};
 use crate::ids::{CustomerId, DatabaseName, LoginName};
 
+/// How long a server that took no more is believed to be full.
+const CAP: Duration = Duration::from_secs(1);
+
 /// What makes two backends the same kind. A changed server, password included, makes another kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Kind {
@@ -87,6 +90,8 @@ pub(super) struct Register {
     kinds: HashMap<Kind, (KindId, Arc<Shelf>)>,
     shelves: HashMap<KindId, Arc<Shelf>>,
     due: BTreeSet<(Instant, KindId)>,
+    /// Lanes whose server took no more, until when.
+    capped: BTreeSet<(Instant, LaneId)>,
     pub(super) idle_timeout: Duration,
     pub(super) lifetime: Duration,
 }
@@ -106,6 +111,7 @@ impl Register {
             kinds: HashMap::new(),
             shelves: HashMap::new(),
             due: BTreeSet::new(),
+            capped: BTreeSet::new(),
             idle_timeout: Duration::from_millis(config.pool.idle_timeout_ms.max(1)),
             lifetime: Duration::from_millis(config.pool.lifetime_ms),
         }
@@ -207,12 +213,32 @@ impl Register {
         }
     }
 
+    /// A lane's server took no more: its sessions wait for the backends it has, if it has any but the one that could
+    /// not be dialled. Tells when more may be tried.
+    pub(super) fn cap(&mut self, lane: LaneId, now: Instant) -> Option<Instant> {
+        if !self.turns.cap_lane(lane) {
+            return None;
+        }
+        let until = now.checked_add(CAP).unwrap_or(now);
+        self.capped.insert((until, lane));
+        Some(until)
+    }
+
+    /// Ends the caps that have lasted long enough.
+    pub(super) fn uncap(&mut self, now: Instant) {
+        while let Some((until, lane)) = self.capped.first().copied().filter(|(until, _)| *until <= now) {
+            self.capped.remove(&(until, lane));
+            self.turns.uncap_lane(lane);
+        }
+    }
+
     /// Lays a backend down.
     pub(super) fn lay_down(&mut self, place: Place, shelf: &Shelf, kept: Box<Kept>) {
         if !shelf.is_due.swap(true, Ordering::Relaxed) {
             let due = kept.idle_since.checked_add(self.idle_timeout).unwrap_or(kept.idle_since);
             self.due.insert((due, place.kind));
         }
+        self.uncap(kept.idle_since);
         self.turns.give_back(place, kept);
     }
 
@@ -226,11 +252,14 @@ impl Register {
         let (idle, lifetime) = (self.idle_timeout, self.lifetime);
         while let Some((due, kind)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
             self.due.remove(&(due, kind));
-            let is_over = |kept: &Box<Kept>| {
+            let is_over = |kept: &Kept| {
                 now.saturating_duration_since(kept.idle_since) >= idle
                     || now.saturating_duration_since(kept.backend.dialled_at) >= lifetime
             };
-            let next = self.turns.reap(kind, is_over).and_then(|kept| kept.idle_since.checked_add(idle));
+            let next = self
+                .turns
+                .reap(kind, |kept| is_over(kept))
+                .and_then(|kept| kept.idle_since.checked_add(idle));
             match (next, self.shelves.get(&kind)) {
                 (Some(next), Some(_)) => drop(self.due.insert((next, kind))),
                 (None, Some(shelf)) => shelf.is_due.store(false, Ordering::Relaxed),

@@ -21,6 +21,7 @@ use crate::backend::{ParameterMap, Settings};
 use crate::config::PoolMode;
 use crate::customers::Customer;
 use crate::ids::LoginName;
+use crate::protocol::sqlstate::SqlState;
 
 /// A lease to come.
 type Coming = Pin<Box<dyn Future<Output = Result<Lease, LeaseError>> + Send>>;
@@ -106,29 +107,48 @@ impl Drop for Chair {
 
 async fn lease(chair: Arc<Chair>) -> Result<Lease, LeaseError> {
     let config = chair.inner.config.load_full();
-    let wait = chair.wait_timeout.unwrap_or_else(|| Inner::wait_limit(&config));
-    chair.refuse_if_down()?;
-    let mut waiting = Waiting::new(&chair);
-    let Ok(grant) = timeout_at(Inner::deadline(wait).into(), &mut waiting).await else {
-        return Err(LeaseError::Limit { name: waiting.limit() });
-    };
-    let kept = match grant {
-        Grant::Ready(kept) => Some(kept),
-        Grant::Room => None,
-        Grant::Nothing => {
-            chair.refuse_if_down()?;
-            return Err(LeaseError::Connect(ConnectError::Timeout));
+    let deadline = Inner::deadline(chair.wait_timeout.unwrap_or_else(|| Inner::wait_limit(&config)));
+    let mut standing = None;
+    // When a server that took no more may be tried again.
+    let mut uncap_at: Option<Instant> = None;
+    loop {
+        chair.refuse_if_down()?;
+        let mut waiting = Waiting::new(&chair, standing);
+        standing = Some(waiting.standing());
+        let mut granted = None;
+        if let Some(until) = uncap_at.take().filter(|until| *until < deadline) {
+            granted = timeout_at(until.into(), &mut waiting).await.ok();
+            chair.inner.with(|register| register.uncap(Instant::now()));
         }
-    };
-    let hold = Hold::new(Arc::clone(&chair));
-    if let Some(mut kept) = kept
-        && kept.wake()
-    {
-        return Ok(Lease::new(kept, hold));
+        if granted.is_none() {
+            granted = timeout_at(deadline.into(), &mut waiting).await.ok();
+        }
+        let kept = match granted {
+            Some(Grant::Ready(kept)) => Some(kept),
+            Some(Grant::Room) => None,
+            // Sent away; if the server has come back since, there is another try.
+            Some(Grant::Nothing) => continue,
+            None => return Err(LeaseError::Limit { name: waiting.limit() }),
+        };
+        let hold = Hold::new(Arc::clone(&chair));
+        if let Some(mut kept) = kept
+            && kept.wake()
+        {
+            return Ok(Lease::new(kept, hold));
+        }
+        // There was none, or it died while it was idle; its place is ours.
+        match chair.dialled(Duration::from_millis(config.pool.connect_timeout_ms)).await? {
+            Dialled::Backend(kept) => return Ok(Lease::new(kept, hold)),
+            Dialled::Full(until) => uncap_at = Some(until),
+        }
     }
-    // There was none, or it died while it was idle; its place is ours.
-    let kept = chair.dialled(Duration::from_millis(config.pool.connect_timeout_ms)).await?;
-    Ok(Lease::new(kept, hold))
+}
+
+/// What became of a dial that did not fail.
+enum Dialled {
+    Backend(Box<Kept>),
+    /// The server takes no more at the moment, but there are others of this lane to wait for.
+    Full(Instant),
 }
 
 impl Chair {
@@ -143,7 +163,7 @@ impl Chair {
         outage.map_or(Ok(()), |outage| Err(LeaseError::Connect(ConnectError::Down(outage))))
     }
 
-    async fn dialled(&self, limit: Duration) -> Result<Box<Kept>, LeaseError> {
+    async fn dialled(&self, limit: Duration) -> Result<Dialled, LeaseError> {
         let now = Instant::now();
         let down = |outage| LeaseError::Connect(ConnectError::Down(outage));
         let host_trial = self.host_breaker.try_dial(now).map_err(down)?;
@@ -156,7 +176,17 @@ impl Chair {
                 host_trial.succeeded();
                 lane_trial.succeeded();
                 self.shelf.learn(&mut backend.parameters);
-                Ok(Kept::new(backend))
+                Ok(Dialled::Backend(Kept::new(backend)))
+            }
+            Err(ConnectError::Refused { code: SqlState::TOO_MANY_CONNECTIONS, raw }) => {
+                let now = Instant::now();
+                if let Some(until) = self.inner.with(|register| register.cap(self.place.lane, now)) {
+                    host_trial.succeeded();
+                    return Ok(Dialled::Full(until));
+                }
+                let error = ConnectError::Refused { code: SqlState::TOO_MANY_CONNECTIONS, raw };
+                self.note(&error, true, (host_trial, lane_trial));
+                Err(LeaseError::Connect(error))
             }
             Err(error) => {
                 self.note(&error, answered.load(Ordering::Relaxed), (host_trial, lane_trial));
@@ -193,17 +223,22 @@ impl Chair {
     }
 }
 
-/// A session in the queue; dropped, it leaves.
+/// A session in the queue; dropped, it leaves, and a grant that was not taken goes to the next.
 struct Waiting<'a> {
     chair: &'a Chair,
     number: WaiterId,
-    is_done: bool,
+    is_over: bool,
 }
 
 impl<'a> Waiting<'a> {
-    fn new(chair: &'a Chair) -> Self {
-        let number = chair.inner.with(|register| register.turns.wait(chair.place));
-        Self { chair, number, is_done: false }
+    fn new(chair: &'a Chair, standing: Option<u64>) -> Self {
+        let number = chair.inner.with(|register| register.turns.wait(chair.place, standing));
+        Self { chair, number, is_over: false }
+    }
+
+    /// Where it stands, to stand there again.
+    fn standing(&self) -> u64 {
+        self.chair.inner.with(|register| register.turns.standing(self.number))
     }
 
     /// The limit that kept it waiting, in the words of the configuration.
@@ -223,19 +258,14 @@ impl Future for Waiting<'_> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let granted = self.chair.inner.with(|register| register.turns.poll(self.number, context.waker()));
-        match granted {
-            Some(grant) => {
-                self.is_done = true;
-                Poll::Ready(grant)
-            }
-            None => Poll::Pending,
-        }
+        self.is_over = granted.is_some();
+        granted.map_or(Poll::Pending, Poll::Ready)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if !self.is_done {
+        if !self.is_over {
             self.chair.inner.with(|register| register.turns.leave(self.number));
         }
     }

@@ -1,7 +1,7 @@
 //! Transaction pooling: a seat, its leases, a server that is down, cancels while a session waits.
 
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 use std::time::Instant;
 
@@ -210,6 +210,65 @@ async fn a_full_server_says_so_itself_and_only_to_its_customer() {
     full.store(false, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_millis(110)).await;
     drop(mine.lease(&carried()).await.unwrap());
+}
+
+/// A server with room for `max`, which may grow.
+fn small(max: &Arc<AtomicUsize>) -> Liar {
+    let (max, live) = (Arc::clone(max), Arc::new(AtomicUsize::new(0)));
+    Liar::new(move |talk| {
+        talk.startup()?;
+        if live.fetch_add(1, Ordering::SeqCst) >= max.load(Ordering::SeqCst) {
+            live.fetch_sub(1, Ordering::SeqCst);
+            let report = Report::fatal(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already");
+            return talk.say(|out| write::error_response(out, &report));
+        }
+        let served = talk.finish_login().and_then(|()| talk.serve());
+        live.fetch_sub(1, Ordering::SeqCst);
+        served
+    })
+}
+
+#[tokio::test]
+async fn whoever_has_backends_at_a_full_server_waits_for_those() {
+    let max = Arc::new(AtomicUsize::new(2));
+    let (liar, pools, one) = (small(&max), Pools::new(config(|_| {})), customer("one", None));
+    let mut seats: Vec<_> = (0..5).map(|_| seat(&pools, &one, &liar)).collect();
+    let mut held = Vec::new();
+    for seat in seats.iter_mut().take(2) {
+        held.push(seat.lease(&carried()).await.unwrap());
+    }
+    let mut rest = seats.iter_mut().skip(2);
+    let (mut third, mut fourth) =
+        (rest.next().unwrap().lease(&carried()), rest.next().unwrap().lease(&carried()));
+    let soon = Duration::from_millis(100);
+    assert!(tokio::time::timeout(soon, &mut third).await.is_err(), "it waits and is not refused");
+    assert!(is_pending(&mut fourth));
+    assert_eq!((liar.connections(), pools.figures().leased), (3, 2));
+    held.pop().unwrap().release().unwrap();
+    assert!(is_pending(&mut fourth), "it came later");
+    let third = third.await.unwrap();
+    assert_eq!(liar.connections(), 3);
+    // After a while it is tried again, although nothing came back.
+    max.store(3, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(1_000)).await;
+    let mut fifth = rest.next().unwrap().lease(&carried());
+    let fourth = async { fourth.await.unwrap() };
+    third.release().unwrap();
+    drop((fourth.await, fifth.as_mut().await.unwrap(), held));
+    assert_eq!(pools.figures(), Figures { leased: 0, backends: 0 });
+}
+
+#[tokio::test]
+async fn a_server_that_was_full_is_tried_again_even_if_nothing_comes_back() {
+    let max = Arc::new(AtomicUsize::new(1));
+    let (liar, pools, one) = (small(&max), Pools::new(config(|_| {})), customer("one", None));
+    let (mut first, mut second) = (seat(&pools, &one, &liar), seat(&pools, &one, &liar));
+    let held = first.lease(&carried()).await.unwrap();
+    let mut waiting = second.lease(&carried());
+    assert!(tokio::time::timeout(Duration::from_millis(100), &mut waiting).await.is_err());
+    max.store(2, Ordering::SeqCst);
+    let waited = tokio::time::timeout(Duration::from_millis(1_500), waiting).await;
+    drop((waited.unwrap().unwrap(), held));
 }
 
 #[tokio::test]
