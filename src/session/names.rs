@@ -46,8 +46,6 @@ impl Named {
 enum Change {
     Parse(Named),
     Close,
-    /// A `Query`, which has no answer of its own here.
-    Drop,
 }
 
 /// One name.
@@ -65,7 +63,7 @@ impl Slot {
         match self.sent.back() {
             None => self.live.as_ref(),
             Some(Change::Parse(named)) => Some(named),
-            Some(Change::Close | Change::Drop) => None,
+            Some(Change::Close) => None,
         }
     }
 
@@ -97,20 +95,11 @@ impl Slot {
         self.bytes -= self.live.as_ref().map_or(0, Named::bytes);
         self.live = named;
     }
-
-    /// A `Query` needs no answer to take effect, only its turn. There are never two in a row.
-    fn settle(&mut self) {
-        if matches!(self.sent.front(), Some(Change::Drop)) {
-            self.answered();
-            self.stand_for(None);
-        }
-    }
 }
 
-/// The prepared statements of one session. The empty name is the unnamed statement's.
+/// The named statements of one session. The unnamed one is not among them.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
-    unnamed: Slot,
     named: HashMap<Name, Slot>,
     bytes: usize,
 }
@@ -118,12 +107,7 @@ pub(crate) struct Names {
 impl Names {
     /// What a name stands for, for a message that is sent next.
     pub(crate) fn get(&self, name: &[u8]) -> Option<&Named> {
-        if name.is_empty() { self.unnamed.seen() } else { self.named.get(significant(name))?.seen() }
-    }
-
-    /// What the unnamed statement is, for a message that is sent next.
-    pub(crate) fn unnamed(&self) -> Option<&Named> {
-        self.unnamed.seen()
+        self.named.get(significant(name))?.seen()
     }
 
     /// `Parse` is sent.
@@ -150,17 +134,6 @@ impl Names {
         self.change(name, |slot| drop(slot.answered()));
     }
 
-    /// The server answered this `Parse` with an error. As [`Self::failed`], but the server has then already
-    /// forgotten the unnamed statement there was.
-    pub(crate) fn refused(&mut self, name: &[u8]) {
-        self.change(name, |slot| {
-            slot.answered();
-            if name.is_empty() {
-                slot.stand_for(None);
-            }
-        });
-    }
-
     /// `CloseComplete`
     pub(crate) fn closed(&mut self, name: &[u8]) {
         self.change(name, |slot| {
@@ -171,27 +144,19 @@ impl Names {
         });
     }
 
-    /// `DEALLOCATE ALL` or `DISCARD ALL` completed: every named one is gone, but for what was sent behind it. The
-    /// unnamed one stays; it may be that very statement.
+    /// `DEALLOCATE ALL` or `DISCARD ALL` completed: all are gone, but for what was sent behind it.
     pub(crate) fn clear(&mut self) {
         self.named.retain(|_, slot| {
             slot.stand_for(None);
             !slot.sent.is_empty()
         });
         let each = |(name, slot): (&Name, &Slot)| NAME_BYTES + name.len() + slot.bytes;
-        self.bytes = self.unnamed.bytes + self.named.iter().map(each).sum::<usize>();
-    }
-
-    /// A `Query` is sent: it ends the unnamed statement.
-    pub(crate) fn drop_unnamed(&mut self) {
-        if self.unnamed.seen().is_some() {
-            self.change(b"", |slot| slot.send(Change::Drop));
-        }
+        self.bytes = self.named.iter().map(each).sum();
     }
 
     /// Every name and what it stands for, for a message that is sent next.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &Named)> {
-        self.slots().filter_map(|(name, slot)| Some((name, slot.seen()?)))
+        self.named.iter().filter_map(|(name, slot)| Some((&**name, slot.seen()?)))
     }
 
     /// What all of them take, about, in bytes. Text counts for each name, although sessions share it.
@@ -199,24 +164,17 @@ impl Names {
         self.bytes
     }
 
-    fn slots(&self) -> impl Iterator<Item = (&[u8], &Slot)> {
-        let named = self.named.iter().map(|(name, slot)| (&**name, slot));
-        std::iter::once((&b""[..], &self.unnamed)).chain(named)
-    }
-
     fn change(&mut self, name: &[u8], change: impl FnOnce(&mut Slot)) {
         let name = significant(name);
-        if !name.is_empty() && !self.named.contains_key(name) {
+        if !self.named.contains_key(name) {
             self.named.insert(name.into(), Slot::default());
             self.bytes += NAME_BYTES + name.len();
         }
-        let slot = if name.is_empty() { Some(&mut self.unnamed) } else { self.named.get_mut(name) };
-        let Some(slot) = slot else { return };
+        let Some(slot) = self.named.get_mut(name) else { return };
         let before = slot.bytes;
         change(slot);
-        slot.settle();
         self.bytes = self.bytes + slot.bytes - before;
-        if !name.is_empty() && slot.is_empty() {
+        if slot.is_empty() {
             self.named.remove(name);
             self.bytes -= NAME_BYTES + name.len();
         }

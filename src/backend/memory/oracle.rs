@@ -128,8 +128,8 @@ async fn query(backend: &mut Backend, sql: &[u8]) -> Vec<String> {
 
 async fn truth(backend: &mut Backend) -> String {
     let digits = query(backend, TRUTH.as_bytes()).await.concat();
-    let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
-    String::from_utf8((0..digits.len()).step_by(2).map(byte).collect()).unwrap()
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    String::from_utf8(digits.as_bytes().chunks(2).map(byte).collect()).unwrap()
 }
 
 async fn catch_up(backend: &mut Backend, from: &Carried, to: &Carried) {

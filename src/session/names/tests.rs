@@ -30,47 +30,16 @@ fn a_parse_that_fails_leaves_the_former_statement() {
 }
 
 #[test]
-fn an_unnamed_parse_that_the_server_refused_leaves_none() {
-    let mut names = Names::default();
-    for name in [&b""[..], b"s"] {
-        names.sent(name, named("A"));
-        names.parsed(name);
-        names.sent(name, named("B"));
-        names.refused(name);
-    }
-    assert!(names.unnamed().is_none());
-    assert_eq!(text(&names, "s").as_deref(), Some("A"));
-}
-
-#[test]
-fn a_query_ends_the_unnamed_statement_that_was_sent_before_it() {
-    let mut names = Names::default();
-    names.sent(b"", named("A"));
-    names.drop_unnamed();
-    names.drop_unnamed();
-    assert!(names.unnamed().is_none());
-    names.sent(b"", named("B"));
-    names.parsed(b"");
-    assert_eq!(text(&names, "").as_deref(), Some("B"));
-    names.failed(b"");
-    assert!(names.unnamed().is_none() && names.bytes() == 0);
-    names.drop_unnamed();
-    assert!(names.unnamed.sent.is_empty());
-}
-
-#[test]
 fn what_is_deallocated_does_not_take_what_was_sent_behind_it() {
     let mut names = Names::default();
-    for name in [&b""[..], b"s", b"t"] {
+    for name in [b"s", b"t"] {
         names.sent(name, named("A"));
         names.parsed(name);
     }
     names.sent(b"s", named("B"));
     names.clear();
     names.failed(b"s");
-    assert_eq!(names.iter().map(|(name, _)| name).collect::<Vec<_>>(), [b""]);
-    names.closed(b"");
-    assert_eq!(names.bytes(), 0);
+    assert_eq!((names.iter().count(), names.bytes()), (0, 0));
     names.sent(b"t", named("B"));
     names.clear();
     names.parsed(b"t");
@@ -92,29 +61,37 @@ fn a_close_that_was_not_announced_takes_only_what_was_before_it() {
 #[test]
 fn names_count_as_far_as_postgresql_compares_them() {
     let mut names = Names::default();
-    let long = "n".repeat(70);
-    names.sent(long.as_bytes(), named("A"));
-    names.parsed(&long.as_bytes()[..65]);
-    assert_eq!(text(&names, &long[..63]).as_deref(), Some("A"));
-    assert_eq!(text(&names, &long[..62]), None);
-    names.closing(&long.as_bytes()[..64]);
-    assert_eq!(text(&names, &long), None);
-    names.closed(long.as_bytes());
+    let long = [b'n'; 70];
+    names.sent(&long, named("A"));
+    names.parsed(&long[..65]);
+    assert!(names.get(&long[..63]).is_some() && names.get(&long[..62]).is_none());
+    names.closing(&long[..64]);
+    assert!(names.get(&long).is_none());
+    names.closed(&long);
     assert_eq!((names.named.len(), names.bytes()), (0, 0));
 }
 
 #[test]
-fn many_parses_under_way_cost_no_more_than_few() {
+fn many_messages_under_way_leave_nothing_behind() {
     let mut names = Names::default();
     let one = named("A");
-    for _ in 0..100_000 {
-        names.sent(b"", one.clone());
+    for _ in 0..50_000 {
+        names.sent(b"s", one.clone());
+        names.closing(b"s");
     }
-    assert!(names.bytes() > 100_000 * STATEMENT_BYTES);
-    for _ in 0..100_000 {
-        names.parsed(b"");
+    assert!(names.bytes() > 50_000 * STATEMENT_BYTES);
+    for _ in 0..50_000 {
+        names.parsed(b"s");
+        names.closed(b"s");
     }
-    assert!(names.unnamed.sent.capacity() == 0 && names.bytes() < 1_000);
+    assert_eq!((names.named.len(), names.bytes()), (0, 0));
+    for _ in 0..50_000 {
+        names.sent(b"s", one.clone());
+    }
+    for _ in 0..50_000 {
+        names.parsed(b"s");
+    }
+    assert!(names.named.values().all(|slot| slot.sent.capacity() == 0) && names.bytes() < 1_000);
 }
 
 /// What a client sends; `Sync` also lets the server answer all there is.
@@ -123,21 +100,19 @@ enum Message {
     /// A `Parse` whose text may be wrong.
     Parse(usize, bool),
     Close(usize),
-    Query,
     Other {
         fails: bool,
     },
     Sync,
 }
 
-const NAMES: [&str; 3] = ["", "s", "t"];
+const NAMES: [&str; 2] = ["s", "t"];
 
 fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
-        8 => (0..3_usize, prop::bool::weighted(0.8)).prop_map(|(name, is_right)| Message::Parse(name, is_right)),
-        4 => (0..3_usize).prop_map(Message::Close),
+        8 => (0..2_usize, prop::bool::weighted(0.8)).prop_map(|(name, is_right)| Message::Parse(name, is_right)),
+        4 => (0..2_usize).prop_map(Message::Close),
         1 => prop::bool::weighted(0.2).prop_map(|fails| Message::Other { fails }),
-        1 => Just(Message::Query),
         4 => Just(Message::Sync),
     ]
 }
@@ -145,7 +120,7 @@ fn message() -> impl Strategy<Value = Message> {
 /// The statements of a server. It skips what follows an error up to `Sync`.
 #[derive(Debug, Default)]
 struct Server {
-    statements: [Option<String>; 3],
+    statements: [Option<String>; 2],
     is_skipping: bool,
 }
 
@@ -158,15 +133,12 @@ impl Server {
                 names.failed(NAMES[at].as_bytes());
             }
             Message::Parse(at, is_right) => {
-                if at == 0 {
-                    self.statements[0] = None;
-                }
                 if is_right && self.statements[at].is_none() {
                     self.statements[at] = Some(text.to_owned());
                     names.parsed(NAMES[at].as_bytes());
                 } else {
                     self.is_skipping = true;
-                    names.refused(NAMES[at].as_bytes());
+                    names.failed(NAMES[at].as_bytes());
                 }
             }
             Message::Close(at) => {
@@ -174,18 +146,16 @@ impl Server {
                 names.closed(NAMES[at].as_bytes());
             }
             Message::Other { fails } => self.is_skipping |= fails,
-            Message::Query => self.statements[0] = None,
         }
     }
 }
 
 /// What a client may expect of a name if all goes well.
-fn expected(mut statements: [Option<String>; 3], sent: &VecDeque<(Message, String)>) -> [Option<String>; 3] {
+fn expected(mut statements: [Option<String>; 2], sent: &VecDeque<(Message, String)>) -> [Option<String>; 2] {
     for (message, text) in sent {
         match *message {
             Message::Parse(at, _) => statements[at] = Some(text.clone()),
             Message::Close(at) => statements[at] = None,
-            Message::Query => statements[0] = None,
             Message::Other { .. } | Message::Sync => {}
         }
     }
@@ -200,21 +170,15 @@ proptest! {
     ) {
         let (mut names, mut server) = (Names::default(), Server::default());
         let mut sent: VecDeque<(Message, String)> = VecDeque::new();
-        let (mut unsynced, mut number) = (false, 0);
+        let mut number = 0;
         for (message, answers) in messages {
-            // A `Query` inside an unsynced batch may be skipped, which names do not follow.
-            if unsynced && matches!(message, Message::Query) {
-                continue;
-            }
             number += 1;
             let text = format!("SELECT {number}");
             match &message {
                 Message::Parse(at, _) => names.sent(NAMES[*at].as_bytes(), named(&text)),
                 Message::Close(at) => names.closing(NAMES[*at].as_bytes()),
-                Message::Query => names.drop_unnamed(),
                 Message::Other { .. } | Message::Sync => {}
             }
-            unsynced = !matches!(message, Message::Sync | Message::Query);
             sent.push_back((message, text));
             for _ in 0..answers {
                 let Some((message, text)) = sent.pop_front() else { break };
@@ -254,7 +218,7 @@ fn batch(messages: &[(u8, &[u8])]) -> Vec<u8> {
 
 /// What the rules above are taken from.
 #[tokio::test]
-async fn a_real_server_keeps_these_rules() {
+async fn a_real_server_keeps_these_rules_of_names() {
     let mut server = Cluster::shared().session("postgres", &[]).await;
     let mut code = async |messages: &[(u8, &[u8])]| {
         exchange(&mut server, &batch(messages)).await.unwrap().error.map(|(code, _)| code)
