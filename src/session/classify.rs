@@ -34,7 +34,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::sql::Lexer;
 
@@ -73,6 +73,14 @@ pub(crate) fn classify(text: &[u8], rules: &Rules) -> Effects {
     lexer.feed(text, &mut |token| reader.token(&token));
     let whole = lexer.finish(&mut |token| reader.token(&token));
     reader.finish(whole)
+}
+
+/// How many statements a text has, and how many effects they leave behind.
+#[must_use]
+pub fn count_effects(text: &[u8]) -> (u32, usize) {
+    static RULES: LazyLock<Rules> = LazyLock::new(Rules::default);
+    let effects = classify(text, &RULES);
+    (effects.statements, effects.list.len())
 }
 
 /// Reads a text that comes in pieces.

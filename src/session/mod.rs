@@ -35,6 +35,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use std::collections::HashMap;
 
+pub use classify::count_effects;
 pub use control::{Control, Order};
 pub use edge::Sessions;
 pub use life::serve;

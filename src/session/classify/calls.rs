@@ -11,9 +11,10 @@ use super::names::is_stateless;
 use super::reader::{Last, Reader};
 
 /// Words and what stands before them, where the parenthesis behind them is syntax.
-const SYNTAX: [(&str, &[&str]); 12] = [
+const SYNTAX: [(&str, &[&str]); 13] = [
     ("by", &["group", "order", "partition"]),
     ("conflict", &["on"]),
+    ("exclude", &["add"]),
     ("first", &["fetch"]),
     ("insert", &["then"]),
     ("key", &["primary", "foreign"]),
@@ -60,8 +61,10 @@ impl<R: Borrow<Rules>> Reader<R> {
             return true;
         }
         match category(self.name.as_bytes()) {
-            Some(Category::Reserved | Category::Column) => false,
-            Some(Category::Young) => self.rules.borrow().server_major < 17,
+            Some(Category::Reserved) => false,
+            // Syntax, but for those that may be functions too.
+            Some(Category::Column) => self.name.is("substring") || self.name.is("overlay"),
+            Some(Category::Young) => self.rules.borrow().server_major < 17 || self.name.is("json_object"),
             Some(Category::Function) => !(behind_word && self.is_behind_name_or_join()),
             Some(Category::Unreserved) => !(behind_word && (self.is_syntax() || self.is_method())),
             None => !(behind_word && self.is_method()),
@@ -130,7 +133,7 @@ impl<R: Borrow<Rules>> Reader<R> {
 }
 
 /// What a built-in function leaves behind, of those whose work is to leave something behind.
-fn kept_state(name: &[u8]) -> Option<Effect> {
+pub(super) fn kept_state(name: &[u8]) -> Option<Effect> {
     match name {
         b"nextval" | b"setval" => Some(Effect::SequenceStep),
         b"lastval" | b"currval" => Some(Effect::SequenceRead),

@@ -26,12 +26,16 @@ pub(super) enum Mode {
     Silent,
     /// Behind `EXPLAIN`. Whether it runs what it explains.
     Explain { analyze: bool },
+    /// What is only explained.
+    Explained,
     /// In the parentheses behind it. Whether the option at hand is `ANALYZE`.
     ExplainOptions { analyze: bool, named: bool },
     /// Behind `CREATE`: which object?
     Create,
     /// `CREATE TABLE`, `CREATE MATERIALIZED VIEW`: a query behind `AS` runs.
     Table,
+    /// The bounds of a partition, which are worked out when it is made.
+    Bounds,
     /// `CREATE INDEX`: expressions in parentheses run.
     Index,
     /// `CREATE FUNCTION`, `CREATE PROCEDURE`; how many `CASE`s are open in a body `BEGIN ATOMIC .. END`.

@@ -1,6 +1,7 @@
 //! Texts and what they leave.
 
 mod calls;
+mod oracle;
 mod settings;
 mod statements;
 

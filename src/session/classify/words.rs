@@ -17,6 +17,16 @@ impl<R: Borrow<Rules>> Reader<R> {
             Mode::Run => self.running_word(),
             Mode::Start => self.first_word(),
             Mode::Words | Mode::Silent => {}
+            Mode::Explained => {
+                if self.name.is("execute") && self.is_behind("as") {
+                    self.push(Effect::SqlPrepare);
+                }
+            }
+            Mode::Bounds => {
+                if self.depth == 0 && self.name.is("partition") {
+                    self.mode = Mode::Table;
+                }
+            }
             Mode::Explain { analyze } => self.explain_word(analyze),
             Mode::ExplainOptions { analyze, named } => self.explain_option(analyze, named),
             Mode::Create => self.create_word(),
@@ -105,10 +115,10 @@ impl<R: Borrow<Rules>> Reader<R> {
                     self.push(Effect::Pin(Reason::TemporaryObject));
                 }
             }
-            b"default" if self.updating => self.push(Effect::SequenceStep),
+            b"default" if self.updating && !self.altering => self.push(Effect::SequenceStep),
             b"execute" if self.is_behind("as") => self.push(Effect::SqlPrepare),
+            b"identity" if self.altering && self.is_behind("as") => self.push(Effect::SequenceStep),
             b"serial" | b"serial2" | b"serial4" | b"serial8" | b"bigserial" | b"smallserial"
-            | b"identity"
                 if self.altering =>
             {
                 self.push(Effect::SequenceStep);
@@ -129,11 +139,12 @@ impl<R: Borrow<Rules>> Reader<R> {
             b"analyze" | b"analyse" => self.mode = Mode::Explain { analyze: true },
             b"verbose" => {}
             _ if analyze => self.first_word(),
-            b"execute" => {
-                self.push(Effect::SqlPrepare);
-                self.mode = Mode::Silent;
+            word => {
+                if word == b"execute" {
+                    self.push(Effect::SqlPrepare);
+                }
+                self.mode = Mode::Explained;
             }
-            _ => self.mode = Mode::Silent,
         }
         self.plain_select = false;
     }
@@ -164,11 +175,12 @@ impl<R: Borrow<Rules>> Reader<R> {
                 self.mode = Mode::ExplainOptions { analyze: false, named: false };
             }
             Mode::Explain { analyze } => self.mode = if analyze { Mode::Run } else { Mode::Silent },
-            Mode::Run => self.opened_behind_name(),
+            Mode::Run | Mode::Bounds => self.opened_behind_name(),
             Mode::Index if self.depth > 0 => self.opened_behind_name(),
             Mode::Start
             | Mode::Words
             | Mode::Silent
+            | Mode::Explained
             | Mode::ExplainOptions { .. }
             | Mode::Create
             | Mode::Table
@@ -221,8 +233,10 @@ impl<R: Borrow<Rules>> Reader<R> {
             return;
         }
         // The query that fills it, or the bounds of a partition.
-        if self.name.is("as") || (self.name.is("values") && self.is_behind("for")) {
+        if self.name.is("as") {
             self.mode = Mode::Run;
+        } else if self.name.is("values") && self.is_behind("for") {
+            self.mode = Mode::Bounds;
         }
     }
 
