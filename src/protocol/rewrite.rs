@@ -91,6 +91,7 @@ mod tests {
             (MESSAGE_BYTES_MAX, Err(MESSAGE_BYTES_MAX + 1)),
             (u32::MAX, Err(u32::MAX)),
             (4, Ok(())),
+            (2, Err(3)),
             (0, Err(0)),
         ] {
             let limit_bytes = MESSAGE_BYTES_MAX;

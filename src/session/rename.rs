@@ -89,6 +89,7 @@ mod tests {
         let body = "SFEHLER\0M»_ov_7« und _ov_77, x_ov_7, _ov_7_\0D« _ov_7 »\0H_ov_7\0W_ov_7 _ov_7\0R_ov_7\0t_ov_7\0\0";
         let expected = "SFEHLER\0M»\u{e9}« und _ov_77, x_ov_7, _ov_7_\0D« \u{e9} »\0H\u{e9}\0W\u{e9} \u{e9}\0R_ov_7\0t_ov_7\0\0";
         assert_eq!(renamed(body.as_bytes(), 7, "\u{e9}".as_bytes()).unwrap(), expected.as_bytes());
+        assert_eq!(renamed(b"M_ov_7\0Wx\0\0", 7, b"s").unwrap(), b"Ms\0Wx\0\0");
         assert_eq!(renamed(b"R_ov_7\0\0", 7, b"s1"), None);
         assert_eq!(renamed(b"M_ov_7\0\0M_ov_7\0", 7, b"_ov_7").unwrap(), b"M_ov_7\0\0M_ov_7\0");
         assert_eq!(renamed(b"M_ov_7\0Mcut off _ov_7", 7, b"s").unwrap(), b"Ms\0Mcut off _ov_7");
