@@ -55,6 +55,12 @@ impl Prepared {
         &self.types
     }
 
+    /// The session settings under which it was first parsed: literals in its text are read by them.
+    #[must_use]
+    pub const fn settings(&self) -> &Carried {
+        &self.settings
+    }
+
     /// Appends its name on a backend, without a terminator.
     pub fn write_name(&self, out: &mut Vec<u8>) {
         out.extend(b"_ov_");
