@@ -212,6 +212,28 @@ async fn a_full_server_says_so_itself_and_only_to_its_customer() {
     drop(mine.lease(&carried()).await.unwrap());
 }
 
+#[tokio::test]
+async fn a_login_that_hangs_is_no_outage_for_others() {
+    let liar = Liar::new(|talk| {
+        talk.startup()?;
+        if talk.parameters.iter().any(|(_, value)| value == "owner") {
+            talk.say(|out| write::authentication_sasl(out, &["SCRAM-SHA-256"]))?;
+            return None;
+        }
+        talk.finish_login()?;
+        talk.serve()
+    });
+    let pools = Pools::new(config(|c| c.pool.connect_timeout_ms = 100));
+    let (one, two) = (customer("one", None), customer("two", None));
+    let mut stuck = seat(&pools, &one, &liar);
+    let first = stuck.lease(&carried()).await.unwrap_err();
+    assert!(matches!(first, LeaseError::Connect(ConnectError::Timeout)), "{first}");
+    let second = stuck.lease(&carried()).await.unwrap_err();
+    assert!(matches!(second, LeaseError::Connect(ConnectError::Down(_))), "{second}");
+    let theirs = Server { role: RoleName::parse("theirs").unwrap(), ..server(liar.port, SslMode::Disable) };
+    drop(seat_of(&pools, &two, theirs).lease(&carried()).await.unwrap());
+}
+
 /// A server with room for `max`, which may grow.
 fn small(max: &Arc<AtomicUsize>) -> Liar {
     let (max, live) = (Arc::clone(max), Arc::new(AtomicUsize::new(0)));
