@@ -89,3 +89,40 @@ impl Drop for Trial {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outage() -> Arc<Outage> {
+        Arc::new(Outage { words: "down".into(), raw: None })
+    }
+
+    #[test]
+    fn one_dial_at_a_time_tries_again_after_twice_the_delay() {
+        let breaker = Arc::new(Breaker::default());
+        let mut now = Instant::now();
+        let (first, beside) = (breaker.try_dial(now).unwrap(), breaker.try_dial(now).unwrap());
+        assert!(first.failed(outage(), now), "news");
+        assert!(!beside.failed(outage(), now), "no news, and no reason to wait longer");
+        for delay_ms in [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000] {
+            assert!(breaker.try_dial(now).is_err() && breaker.outage(now).is_some());
+            now += Duration::from_millis(delay_ms - 1);
+            assert!(breaker.try_dial(now).is_err(), "{delay_ms} ms are not over");
+            now += Duration::from_millis(1);
+            assert!(breaker.outage(now).is_none());
+            let given_up = breaker.try_dial(now).unwrap();
+            assert!(breaker.try_dial(now).is_err() && breaker.outage(now).is_some(), "one at a time");
+            drop(given_up);
+            assert!(!breaker.try_dial(now).unwrap().failed(outage(), now));
+        }
+        now += Duration::from_secs(5);
+        breaker.try_dial(now).unwrap().succeeded();
+        let (one, two) = (breaker.try_dial(now).unwrap(), breaker.try_dial(now).unwrap());
+        assert!(
+            one.failed(outage(), now) && breaker.try_dial(now + DELAY_MIN).is_ok(),
+            "the delay begins anew"
+        );
+        drop(two);
+    }
+}

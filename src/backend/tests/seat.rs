@@ -154,7 +154,7 @@ async fn a_server_that_is_down_is_dialled_by_one_at_a_time() {
 
 #[tokio::test]
 async fn a_server_that_hangs_is_waited_for_once_and_recovers_at_once() {
-    let silent = Arc::new(AtomicBool::new(true));
+    let silent = Arc::new(AtomicBool::new(false));
     let hangs = Arc::clone(&silent);
     let liar = Liar::new(move |talk| {
         while hangs.load(Ordering::SeqCst) {
@@ -163,12 +163,12 @@ async fn a_server_that_hangs_is_waited_for_once_and_recovers_at_once() {
         talk.login()?;
         talk.serve()
     });
-    let pools = Pools::new(config(|c| {
-        (c.pool.connect_timeout_ms, c.limits.server_backends_max) = (300, Some(1));
-    }));
-    let (one, two) = (customer("one", None), customer("two", None));
+    let pools = Pools::new(config(|c| c.pool.connect_timeout_ms = 300));
+    let (one, two) = (customer("one", None), customer("two", Some(1)));
     let (mut dialling, mut waiting, mut later) =
         (seat(&pools, &one, &liar), seat(&pools, &two, &liar), seat(&pools, &two, &liar));
+    let held = later.lease(&carried()).await.unwrap();
+    silent.store(true, Ordering::SeqCst);
     let started = Instant::now();
     let (first, second) = tokio::join!(dialling.lease(&carried()), waiting.lease(&carried()));
     assert!(matches!(first.unwrap_err(), LeaseError::Connect(ConnectError::Timeout)));
@@ -177,6 +177,7 @@ async fn a_server_that_hangs_is_waited_for_once_and_recovers_at_once() {
     assert!(started.elapsed() < Duration::from_millis(550), "who waited did not wait twice");
     silent.store(false, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_millis(110)).await;
+    drop(held);
     drop(later.lease(&carried()).await.unwrap());
     drop(later.lease(&carried()).await.unwrap());
 }
@@ -278,6 +279,35 @@ async fn whoever_has_backends_at_a_full_server_waits_for_those() {
     third.release().unwrap();
     drop((fourth.await, fifth.as_mut().await.unwrap(), held));
     assert_eq!(pools.figures(), Figures { leased: 0, backends: 0 });
+}
+
+#[tokio::test]
+async fn whoever_is_told_that_a_server_is_full_keeps_its_place() {
+    let dials = AtomicUsize::new(0);
+    let liar = Liar::new(move |talk| {
+        let number = dials.fetch_add(1, Ordering::SeqCst);
+        talk.startup()?;
+        if number == 0 {
+            talk.finish_login()?;
+            return talk.serve();
+        }
+        // The first to be refused hears of it last.
+        std::thread::sleep(Duration::from_millis(if number == 1 { 150 } else { 0 }));
+        let report = Report::fatal(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already");
+        talk.say(|out| write::error_response(out, &report))
+    });
+    let (pools, one) = (Pools::new(config(|_| {})), customer("one", None));
+    let mut seats = [seat(&pools, &one, &liar), seat(&pools, &one, &liar), seat(&pools, &one, &liar)];
+    let [held, first, second] = seats.each_mut().map(|seat| seat.lease(&carried()));
+    let held = held.await.unwrap();
+    let (mut first, mut second) = (first, second);
+    let soon = Duration::from_millis(50);
+    assert!(tokio::time::timeout(soon, &mut first).await.is_err());
+    let both = async { tokio::join!(&mut first, &mut second) };
+    assert!(tokio::time::timeout(Duration::from_millis(200), both).await.is_err());
+    held.release().unwrap();
+    assert!(is_pending(&mut second));
+    drop(tokio::time::timeout(soon, first).await.unwrap().unwrap());
 }
 
 #[tokio::test]
