@@ -141,14 +141,14 @@ impl Pools {
     /// A session's place at its pool: what its leases need is looked up once.
     #[must_use]
     pub fn seat(&self, route: &Route, settings: &Settings, mode: PoolMode) -> Seat {
-        self.seat_at(route.customer(), Some(route.login()), Destination::of(route), (settings, mode))
+        self.seat_at(route.customer(), Some(route.login()), &Destination::of(route), (settings, mode))
     }
 
     pub(super) fn seat_at(
         &self,
         customer: &Customer,
         login: Option<&LoginName>,
-        to: Destination,
+        to: &Destination,
         (settings, mode): (&Settings, PoolMode),
     ) -> Seat {
         Seat::new(&self.0, customer, login, to, (settings, mode))

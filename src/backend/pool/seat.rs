@@ -45,7 +45,7 @@ impl Seat {
         inner: &Arc<Inner>,
         customer: &Customer,
         login: Option<&LoginName>,
-        to: Destination,
+        to: &Destination,
         (settings, mode): (&Settings, PoolMode),
     ) -> Self {
         let config = inner.config.load();
@@ -59,7 +59,7 @@ impl Seat {
             mode,
             fresh,
         };
-        let seated = inner.with(|register| register.sit(customer, login, &to, (kind, &config)));
+        let seated = inner.with(|register| register.sit(customer, login, to, (kind, &config)));
         let Seated { place, host, shelf, lane_breaker, host_breaker } = seated;
         let (inner, wait_timeout) = (Arc::clone(inner), customer.wait_timeout);
         Self(Arc::new(Chair { inner, place, shelf, host, lane_breaker, host_breaker, wait_timeout }))
@@ -201,7 +201,8 @@ impl Chair {
         let Kind { server, customer, .. } = &self.shelf.kind;
         match error.outage(answered) {
             Some((Extent::Host, outage)) => {
-                if host_trial.failed(Arc::new(outage), now) {
+                let is_news = host_trial.failed(Arc::new(outage), now);
+                if is_news {
                     tracing::warn!(host = %server.host, port = server.port, %error, "server is down");
                     self.inner.with(|register| register.turns.give_up_host(self.host));
                 }

@@ -14,7 +14,7 @@ const ROUNDS: u32 = 200_000;
 
 fn seat(pools: &Pools, customer: &Customer, liar: &Liar) -> Seat {
     let to = destination(server(liar.port, SslMode::Disable), "app");
-    pools.seat_at(customer, None, to, (&Settings::default(), PoolMode::Transaction))
+    pools.seat_at(customer, None, &to, (&Settings::default(), PoolMode::Transaction))
 }
 
 /// Leases and releases one backend again and again, as a session does between transactions.

@@ -97,7 +97,7 @@ impl Pools {
         to: Destination,
         settings: &Settings,
     ) -> Result<Lease, LeaseError> {
-        let mut seat = self.seat_at(customer, None, to, (settings, PoolMode::Session));
+        let mut seat = self.seat_at(customer, None, &to, (settings, PoolMode::Session));
         seat.lease(&Carried::default()).await
     }
 }

@@ -17,7 +17,7 @@ use crate::protocol::write;
 
 fn seat_of(pools: &Pools, customer: &Customer, server: Server) -> Seat {
     let to = destination(server, "app");
-    pools.seat_at(customer, None, to, (&Settings::default(), PoolMode::Transaction))
+    pools.seat_at(customer, None, &to, (&Settings::default(), PoolMode::Transaction))
 }
 
 fn seat(pools: &Pools, customer: &Customer, liar: &Liar) -> Seat {
@@ -91,7 +91,7 @@ async fn a_logins_limit_is_named_and_is_no_other_logins() {
     let to = || destination(server(liar.port, SslMode::Disable), "app");
     let mut seats = names
         .each_ref()
-        .map(|name| pools.seat_at(&one, Some(name), to(), (&Settings::default(), PoolMode::Transaction)));
+        .map(|name| pools.seat_at(&one, Some(name), &to(), (&Settings::default(), PoolMode::Transaction)));
     let held = seats[0].lease(&carried()).await.unwrap();
     let refused = seats[0].lease(&carried()).await.unwrap_err();
     assert!(matches!(refused, LeaseError::Limit { name } if name.contains("login")), "{refused}");

@@ -8,7 +8,7 @@ const CUSTOMERS: usize = 4;
 const HOSTS: usize = 2;
 
 /// What happens to a world of four customers with two lanes and two logins each.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Step {
     Wait {
         customer: usize,
