@@ -201,7 +201,7 @@ impl Lexer {
         self.forget();
         if begins_word(byte) {
             self.state = State::Word;
-            return;
+            return self.word(cursor, sink);
         }
         cursor.advance();
         self.state = match byte {

@@ -5,7 +5,7 @@ use super::lexer::{Lexer, State};
 use super::token::{Kind, Token, begins_word, is_in_tag, is_newline, is_space};
 
 /// A dollar quote with a longer tag cannot be followed.
-pub const TAG_BYTES_MAX: usize = 1024;
+const TAG_BYTES_MAX: usize = 1024;
 
 /// The string under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use crate::sql::{Category, category};
 
 use super::Rules;
 use super::names::is_stateless;
-use super::reader::{Last, Reader};
+use super::reader::{Earlier, Last, Reader};
 
 /// Words and what stands before them, where the parenthesis behind them is syntax.
 const SYNTAX: [(&str, &[&str]); 13] = [
@@ -94,7 +94,7 @@ impl<R: Borrow<Rules>> Reader<R> {
     fn is_syntax(&self) -> bool {
         if self.name.is("cube") || self.name.is("rollup") {
             // `GROUP BY CUBE (..)`, but `ORDER BY cube(..)`.
-            return self.previous.is("by") && self.earlier.is("group");
+            return self.previous.is("by") && self.earlier == Earlier::Group;
         }
         let known = SYNTAX.iter().find(|(word, _)| self.name.is(word));
         known.is_some_and(|(_, before)| before.iter().any(|word| self.previous.is(word)))

@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 
+use crate::backend::memory::Value;
 use crate::session::effect::{Effect, Effects};
 use crate::session::pins::Reason;
 use crate::sql::{Ident, Kind, Token};
@@ -12,6 +13,8 @@ use super::set_config::Call;
 
 /// More effects than this are not told apart: the session keeps its backend.
 const EFFECTS_MAX: usize = 1024;
+/// Nor are effects whose names and values take more than this.
+const KEPT_BYTES_MAX: usize = 64 * 1024;
 
 /// How the rest of a statement is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +73,14 @@ pub(super) enum Last {
     Other,
 }
 
+/// The name before the last two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Earlier {
+    Into,
+    Group,
+    Other,
+}
+
 /// Reads the tokens of one text.
 #[derive(Debug)]
 pub(super) struct Reader<R> {
@@ -77,6 +88,8 @@ pub(super) struct Reader<R> {
     effects: Effects,
     /// Effects of the statement at hand that have no name, by their bits.
     told: u32,
+    /// What the names and values of the effects take, in bytes.
+    kept_bytes: usize,
     overflow: bool,
     pub(super) mode: Mode,
     pub(super) last: Last,
@@ -86,9 +99,9 @@ pub(super) struct Reader<R> {
     pub(super) is_word: bool,
     pub(super) schema: Ident,
     pub(super) qualified: bool,
-    /// The name before `name`, and the one before that, wherever they stand.
+    /// The name before `name`, wherever it stands, and the one before that as far as it matters.
     pub(super) previous: Ident,
-    pub(super) earlier: Ident,
+    pub(super) earlier: Earlier,
     pub(super) depth: u32,
     /// By depth: a parenthesis there leads to an expression; a list of `WITH` is being read.
     pub(super) leads: u64,
@@ -109,6 +122,7 @@ impl<R: Borrow<Rules>> Reader<R> {
             rules,
             effects: Effects::default(),
             told: 0,
+            kept_bytes: 0,
             overflow: false,
             mode: Mode::Start,
             last: Last::Nothing,
@@ -118,7 +132,7 @@ impl<R: Borrow<Rules>> Reader<R> {
             schema: Ident::default(),
             qualified: false,
             previous: Ident::default(),
-            earlier: Ident::default(),
+            earlier: Earlier::Other,
             depth: 0,
             leads: 0,
             withs: 0,
@@ -161,7 +175,7 @@ impl<R: Borrow<Rules>> Reader<R> {
             Kind::Operator if token.text == b"::" => Last::Cast,
             Kind::Operator | Kind::Junk => Last::Other,
             Kind::Lost => {
-                self.push(Effect::Pin(Reason::LargeStatement));
+                self.overflow();
                 Last::Other
             }
             Kind::String
@@ -188,7 +202,11 @@ impl<R: Borrow<Rules>> Reader<R> {
             std::mem::swap(&mut self.schema, &mut self.name);
             self.qualified = true;
         } else {
-            std::mem::swap(&mut self.earlier, &mut self.previous);
+            self.earlier = match self.previous.as_bytes() {
+                b"into" => Earlier::Into,
+                b"group" => Earlier::Group,
+                _ => Earlier::Other,
+            };
             std::mem::swap(&mut self.previous, &mut self.name);
             self.before = self.last;
             self.qualified = false;
@@ -285,41 +303,23 @@ impl<R: Borrow<Rules>> Reader<R> {
 
     /// The statement at hand leaves this behind. Effects without a name are told once.
     pub(super) fn push(&mut self, effect: Effect) {
-        let bit = match &effect {
-            Effect::Unsure => 1,
-            Effect::SequenceStep => 1 << 1,
-            Effect::SequenceRead => 1 << 2,
-            Effect::MayUnpin => 1 << 3,
-            Effect::SqlPrepare => 1 << 4,
-            Effect::Pin(reason) => {
-                let place = Reason::ALL.iter().position(|known| known == reason).unwrap_or_default();
-                1_u32 << 8 << place
-            }
-            Effect::Begin
-            | Effect::Commit
-            | Effect::Rollback
-            | Effect::Chain
-            | Effect::Savepoint(_)
-            | Effect::Release(_)
-            | Effect::RollbackTo(_)
-            | Effect::Set(..)
-            | Effect::Reset(_)
-            | Effect::ResetAll
-            | Effect::SetLocal(_)
-            | Effect::Deallocate(_)
-            | Effect::DeallocateAll
-            | Effect::DiscardAll => 0,
-        };
+        let bit = bit_of(&effect);
         if self.told & bit != 0 || self.overflow {
             return;
         }
         self.told |= bit;
-        let number = self.effects.statements;
-        if self.effects.list.len() >= EFFECTS_MAX {
-            self.overflow = true;
-            self.effects.list.push((number, Effect::Pin(Reason::LargeStatement)));
-        } else {
-            self.effects.list.push((number, effect));
+        self.kept_bytes = self.kept_bytes.saturating_add(bytes_of(&effect));
+        if self.effects.list.len() >= EFFECTS_MAX || self.kept_bytes > KEPT_BYTES_MAX {
+            return self.overflow();
+        }
+        self.effects.list.push((self.effects.statements, effect));
+    }
+
+    /// From here on it is not known what the text does: nobody else gets the backend, and never unscrubbed.
+    fn overflow(&mut self) {
+        self.overflow = true;
+        for effect in [Effect::Pin(Reason::Setting), Effect::Unsure] {
+            self.effects.list.push((self.effects.statements, effect));
         }
     }
 
@@ -327,6 +327,63 @@ impl<R: Borrow<Rules>> Reader<R> {
     pub(super) fn own_effects(&mut self) -> impl Iterator<Item = &mut Effect> {
         let number = self.effects.statements;
         self.effects.list.iter_mut().rev().take_while(move |(at, _)| *at == number).map(|(_, effect)| effect)
+    }
+}
+
+/// A bit of its own for each effect without a name.
+fn bit_of(effect: &Effect) -> u32 {
+    match effect {
+        Effect::Unsure => 1,
+        Effect::SequenceStep => 1 << 1,
+        Effect::SequenceRead => 1 << 2,
+        Effect::MayUnpin => 1 << 3,
+        Effect::SqlPrepare => 1 << 4,
+        Effect::Pin(reason) => {
+            let place = Reason::ALL.iter().position(|known| known == reason).unwrap_or_default();
+            1_u32 << 8 << place
+        }
+        Effect::Begin
+        | Effect::Commit
+        | Effect::Rollback
+        | Effect::Chain
+        | Effect::Savepoint(_)
+        | Effect::Release(_)
+        | Effect::RollbackTo(_)
+        | Effect::Set(..)
+        | Effect::Reset(_)
+        | Effect::ResetAll
+        | Effect::SetLocal(_)
+        | Effect::Deallocate(_)
+        | Effect::DeallocateAll
+        | Effect::DiscardAll => 0,
+    }
+}
+
+/// What its names and values take.
+fn bytes_of(effect: &Effect) -> usize {
+    match effect {
+        Effect::Set(name, Value::Tail(value) | Value::Config(value)) => {
+            name.len().saturating_add(value.len())
+        }
+        Effect::Savepoint(name)
+        | Effect::Release(name)
+        | Effect::RollbackTo(name)
+        | Effect::Reset(name)
+        | Effect::SetLocal(name)
+        | Effect::Deallocate(name) => name.len(),
+        Effect::Begin
+        | Effect::Commit
+        | Effect::Rollback
+        | Effect::Chain
+        | Effect::ResetAll
+        | Effect::DeallocateAll
+        | Effect::DiscardAll
+        | Effect::SqlPrepare
+        | Effect::Pin(_)
+        | Effect::MayUnpin
+        | Effect::SequenceRead
+        | Effect::SequenceStep
+        | Effect::Unsure => 0,
     }
 }
 

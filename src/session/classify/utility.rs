@@ -12,7 +12,6 @@ impl<R: Borrow<Rules>> Reader<R> {
     /// The statement whose tokens were kept is over.
     pub(super) fn understand(&mut self) {
         match self.head.word(0).as_bytes() {
-            b"begin" | b"start" => self.push(Effect::Begin),
             b"commit" | b"end" => self.understand_end(Effect::Commit),
             b"rollback" | b"abort" => match self.savepoint_of_rollback() {
                 Some(name) => self.push(Effect::RollbackTo(name.as_bytes().into())),

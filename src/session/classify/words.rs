@@ -7,7 +7,7 @@ use crate::session::pins::Reason;
 use crate::sql::{Token, category};
 
 use super::Rules;
-use super::reader::{Last, Mode, Reader};
+use super::reader::{Earlier, Last, Mode, Reader};
 
 impl<R: Borrow<Rules>> Reader<R> {
     /// A word without quotes that nothing qualifies; it stands in `name`.
@@ -59,8 +59,12 @@ impl<R: Borrow<Rules>> Reader<R> {
                 Mode::Run
             }
             b"insert" | b"delete" | b"values" | b"merge" | b"table" => Mode::Run,
-            b"begin" | b"start" | b"commit" | b"end" | b"abort" | b"rollback" | b"savepoint" | b"release"
-            | b"set" | b"reset" | b"discard" | b"deallocate" | b"prepare" => Mode::Words,
+            b"begin" | b"start" => {
+                self.push(Effect::Begin);
+                Mode::Silent
+            }
+            b"commit" | b"end" | b"abort" | b"rollback" | b"savepoint" | b"release" | b"set" | b"reset"
+            | b"discard" | b"deallocate" | b"prepare" => Mode::Words,
             b"explain" => Mode::Explain { analyze: false },
             b"create" => Mode::Create,
             b"alter" => Mode::Alter,
@@ -111,7 +115,7 @@ impl<R: Borrow<Rules>> Reader<R> {
             }
             b"temp" | b"temporary" => {
                 let local = self.is_behind("local") || self.is_behind("global");
-                if self.is_behind("into") || (local && self.earlier.is("into")) {
+                if self.is_behind("into") || (local && self.earlier == Earlier::Into) {
                     self.push(Effect::Pin(Reason::TemporaryObject));
                 }
             }

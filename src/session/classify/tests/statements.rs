@@ -153,7 +153,11 @@ fn effects_without_end_keep_the_backend() {
     let effects = super::classify(text.as_bytes(), &super::rules());
     assert_eq!(effects.statements, 5000);
     assert!(effects.list.len() < 2000);
-    assert!(super::shown(&effects).ends_with("pin large_statement"));
+    assert!(super::shown(&effects).ends_with("pin setting, 1024 unsure"));
+    let value = "x".repeat(10_000);
+    let text = format!("SET a.b = '{value}';").repeat(20);
+    let effects = super::classify(text.as_bytes(), &super::rules());
+    assert!(effects.list.len() < 10 && super::shown(&effects).ends_with("6 pin setting, 6 unsure"));
     let tag = format!("SELECT 1; SELECT ${0}$ ${0}$; LISTEN x", "t".repeat(2000));
-    assert_eq!(left(&tag), "2: 1 pin large_statement");
+    assert_eq!(left(&tag), "2: 1 pin setting, 1 unsure");
 }
