@@ -12,8 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::audit::{Event, EventKind, Outcome, Who};
 use crate::backend::memory::Carried;
-use crate::backend::pool::Seat;
-use crate::backend::{Answer, Lease, LeaseError, ParameterMap, Registration, Settings};
+use crate::backend::{Answer, Lease, LeaseError, ParameterMap, Registration, Seat, Settings};
 use crate::config::PoolMode;
 use crate::customers::Timeouts;
 use crate::ids::{BackendKey, SessionId};
@@ -271,7 +270,7 @@ fn settle(
         Place::Seat(seat, parameters, notices) => {
             let reserved = shared.cancels.reserve(session, secret_bytes)?;
             greet(&parameters, reserved.key(), &notices);
-            let made = shared.made(route, session, seat, reserved);
+            let made = shared.made(route, session, (seat, &parameters, reserved));
             let pooled = Box::new(Pooled::new(made, parameters));
             Some((Held { lease: None, pooled: Some(pooled) }, None))
         }

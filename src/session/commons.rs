@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use dashmap::DashMap;
 
 use crate::backend::prepared::Interner;
-use crate::backend::{Reserved, pool::Seat};
+use crate::backend::{ParameterMap, Reserved, Seat};
+use crate::customers::Customer;
 use crate::ids::{CustomerId, DatabaseName, RoleName, SessionId};
 use crate::routing::Route;
 
@@ -45,7 +46,8 @@ impl Habits {
 
 impl Shared {
     /// What a session in transaction pooling is made of.
-    pub(crate) fn made(&self, route: &Route, id: SessionId, seat: Seat, reserved: Reserved) -> Made {
+    pub(crate) fn made(&self, route: &Route, id: SessionId, place: (Seat, &ParameterMap, Reserved)) -> Made {
+        let (seat, parameters, reserved) = place;
         let customer = route.customer();
         let key = (customer.id.clone(), route.server().role.clone(), route.database().clone());
         let common = self.commons.0.entry(key).or_default().clone();
@@ -53,11 +55,26 @@ impl Shared {
             id,
             seat,
             reserved,
-            rules: Rules::default(),
+            rules: rules(customer, parameters),
             interner: common.interner,
             habits: common.habits,
             prepared_max: self.config.pool.prepared_statements_max,
             shown: Shown::of(customer.id.as_str()),
         }
+    }
+}
+
+/// By what the texts of a customer's session are read at this server.
+fn rules(customer: &Customer, parameters: &ParameterMap) -> Rules {
+    let version = parameters.get(b"server_version").unwrap_or_default();
+    let major = version.split(|byte| !byte.is_ascii_digit()).next().unwrap_or_default();
+    Rules {
+        standard_conforming_strings: parameters.get(b"standard_conforming_strings") != Some(b"off"),
+        stateless_functions: Arc::new(customer.stateless_functions.iter().collect()),
+        pin_functions: Arc::new(customer.pin_functions.iter().collect()),
+        server_major: std::str::from_utf8(major)
+            .ok()
+            .and_then(|major| major.parse().ok())
+            .unwrap_or_default(),
     }
 }

@@ -29,9 +29,9 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub async fn serve(shared: Arc<Shared>, tcp: TcpStream, peer: SocketAddr) {
     // Borrowed from, not taken apart: a session's memory would hold the whole and its parts side by side.
     let Some(mut admitted) = Box::pin(arrive(&shared, tcp, peer)).await else { return };
-    let limits = (admitted.ledger.mode(), shared.config.limits.message_bytes_max);
-    let Admitted { stream, held, ledger, registered, timeouts, .. } = &mut admitted;
-    let mut relay = Relay::new(stream, held.take(), ledger, &registered.control, limits, *timeouts);
+    let limits = (admitted.ledger.mode(), shared.config.limits.message_bytes_max, admitted.timeouts);
+    let Admitted { stream, held, ledger, registered, .. } = &mut admitted;
+    let mut relay = Relay::new(stream, held.take(), ledger, &registered.control, limits);
     let end = relay.run().await;
     let left = relay.end();
     Box::pin(leave(&mut admitted.stream, &mut admitted.ledger, end, left)).await;

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::backend::Findings;
-use crate::backend::memory::{Carried, Memory, Value};
+use crate::backend::memory::{Carried, Memory, Name, Value};
 use crate::backend::prepared::{Copy, Interner};
 use crate::backend::{ParameterMap, Reserved, Seat};
 use crate::ids::SessionId;
@@ -146,27 +146,27 @@ impl Pooled {
         self.adopt(&found.settings);
     }
 
-    /// Settings that a function made, which no text has told.
-    fn adopt(&mut self, found: &[(crate::backend::memory::Name, Box<[u8]>)]) {
-        let mut truth = self.journal.current().clone();
-        for (name, value) in found.iter().filter(|(name, _)| !name.starts_with(b"transaction_")) {
-            if self.journal.current().get(name).is_none() {
-                if carried::is_carried(name) {
-                    truth = truth.with(name, Value::Config(quoted(value)));
-                } else {
-                    self.pins.add(Reason::Setting);
-                }
+    /// The settings in force, as the server says them: a function may have made some that no text has told. Those with a
+    /// dot it does not list.
+    fn adopt(&mut self, found: &[(Name, Box<[u8]>)]) {
+        let mut truth = Carried::default();
+        for name in self.journal.current().names().filter(|name| name.contains(&b'.')) {
+            if let Some(value) = self.journal.current().get(name) {
+                truth = truth.with(name, value.clone());
             }
         }
-        let gone: Vec<_> = truth
-            .names()
-            .filter(|name| !name.contains(&b'.') && !found.iter().any(|(there, _)| there == *name))
-            .cloned()
-            .collect();
-        for name in gone {
-            truth = truth.without(&name);
+        for (name, value) in found {
+            let name = name.to_ascii_lowercase();
+            if name.starts_with(b"transaction_") || name.contains(&b'.') {
+                continue;
+            }
+            if carried::is_carried(&name) {
+                truth = truth.with(&name, Value::Config(quoted(value)));
+            } else {
+                self.pins.add(Reason::Setting);
+            }
         }
-        if truth != *self.journal.current() {
+        if !truth.is_empty() || !self.journal.current().is_empty() {
             self.journal.adopt(truth);
         }
     }
@@ -274,7 +274,6 @@ impl Pooled {
 
     fn discarded(&mut self, memory: &mut Memory) {
         self.names.clear();
-        self.forget_unnamed();
         self.journal.completed(&Effect::DiscardAll);
         memory.prepared.clear();
         memory.settings = Carried::default();

@@ -140,10 +140,8 @@ impl<'a> Relay<'a> {
         (lease, pooled): (Option<Lease>, Option<Box<Pooled>>),
         ledger: &'a mut Ledger,
         control: &'a Control,
-        limits: (AuditMode, u32),
-        timeouts: Timeouts,
+        (mode, message_bytes_max, timeouts): (AuditMode, u32, Timeouts),
     ) -> Self {
-        let (mode, message_bytes_max) = limits;
         Self {
             client,
             ledger,

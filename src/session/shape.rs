@@ -90,10 +90,7 @@ impl Shaper<'_> {
             frontend::PARSE => self.parse(raw, body, whole),
             frontend::BIND => self.bind(raw, body),
             frontend::DESCRIBE => match Target::read(body) {
-                Target::Statement(name) => {
-                    let form = self.named(tag, raw, name)?;
-                    Ok(form)
-                }
+                Target::Statement(name) => self.named(tag, raw, name),
                 Target::Portal(_) | Target::Unknown => Ok(Form::AsIs(Note::None)),
             },
             frontend::CLOSE => self.close(raw, body),
@@ -121,18 +118,17 @@ impl Shaper<'_> {
     /// What a text must find on its backend before it runs.
     fn prepare_for(&mut self, effects: &Effects, simple: bool) {
         for (_, effect) in &effects.list {
-            match effect {
-                Effect::Deallocate(name) if !self.pooled.own_names => {
-                    self.give_own_name(name);
-                    self.sync(simple);
-                }
-                Effect::SqlPrepare if !self.pooled.own_names => {
-                    self.give_own_names();
-                    self.sync(simple);
-                    self.pooled.pin(Reason::SqlPrepare);
-                }
-                Effect::SequenceRead => self.own_sequences(simple),
-                _ => {}
+            if let Effect::Deallocate(name) = effect
+                && !self.pooled.own_names
+            {
+                self.give_own_name(name);
+                self.sync(simple);
+            } else if *effect == Effect::SqlPrepare && !self.pooled.own_names {
+                self.give_own_names();
+                self.sync(simple);
+                self.pooled.pin(Reason::SqlPrepare);
+            } else if *effect == Effect::SequenceRead {
+                self.own_sequences(simple);
             }
         }
     }

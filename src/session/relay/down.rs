@@ -132,7 +132,7 @@ impl Relay<'_> {
         match fate {
             Fate::Forward => return,
             Fate::Swallow if raw.first() == Some(&backend::READY_FOR_QUERY) => {
-                self.tell_parameters(&mut instead)
+                self.tell_parameters(&mut instead);
             }
             Fate::Swallow => {}
             Fate::Rename(id) => {
@@ -191,6 +191,10 @@ impl Relay<'_> {
                 lease.parameters.update(name, value);
                 if let Some(pooled) = self.pooled.as_mut().filter(|_| fate == Fate::Forward) {
                     pooled.reported.update(name, value);
+                }
+                if let Some(pooled) = self.pooled.as_mut().filter(|_| name == b"standard_conforming_strings")
+                {
+                    pooled.made.rules.standard_conforming_strings = value != b"off";
                 }
                 if name == b"application_name" {
                     self.ledger.log().set_application_name(value);

@@ -55,6 +55,7 @@ impl Relay<'_> {
             Stage::Asking(asking) => {
                 let (lease, findings) = ready!(asking.as_mut().poll(cx));
                 self.lease = Some(lease);
+                self.turn = self.turn.saturating_add(1);
                 if let Some(pooled) = &mut self.pooled {
                     pooled.examined(findings);
                 }
