@@ -202,7 +202,7 @@ async fn enter(
 
 /// A backend, or a seat and what a server says of itself.
 async fn place(shared: &Shared, route: &Route, settings: &Settings) -> Result<Place, LeaseError> {
-    let mode = route.customer().pool_mode(route.login(), &shared.config.pool);
+    let mode = route.customer().pool_mode(route.login(), &shared.pools.config().pool);
     if mode == PoolMode::Session {
         return Ok(Place::Backend(shared.pools.lease(route, settings).await?));
     }
@@ -240,7 +240,7 @@ async fn begin(shared: &Arc<Shared>, mut arrived: Arrived, entered: Entered) -> 
     }
     telemetry::login("ok");
     let Arrived { stream, .. } = arrived;
-    let timeouts = route.customer().timeouts(&shared.config.limits);
+    let timeouts = route.customer().timeouts(&shared.pools.config().limits);
     Some(Admitted { stream, held, ledger, registered, timeouts, _held: (counted, registration) })
 }
 

@@ -99,6 +99,8 @@ pub(crate) struct Relay<'a> {
     is_kept: bool,
     /// What goes to a new backend ahead of everything.
     first: Option<Vec<u8>>,
+    /// What the session had left on its backend is lost.
+    is_lost: bool,
     /// Counts what one direction has given the other to do.
     turn: u64,
     /// Room for what goes in front of a message.
@@ -156,6 +158,7 @@ impl<'a> Relay<'a> {
             down: Half::new(MESSAGE_BYTES_MAX),
             is_kept: false,
             first: None,
+            is_lost: false,
             turn: 0,
             splice: Vec::new(),
             part_fate: Fate::Forward,
@@ -221,6 +224,9 @@ impl<'a> Relay<'a> {
         if matches!(self.stage, Stage::Asking(_)) {
             // The backend says what was left behind, and then everything goes on.
             ready!(self.poll_stage(cx));
+            if self.is_lost {
+                return Poll::Ready(End::BackendLeft { told: false });
+            }
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }

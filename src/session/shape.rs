@@ -33,6 +33,9 @@ const NOBODY: &[u8] = b"_ov_none";
 /// `DISCARD SEQUENCES`, under a name of its own.
 const SEQUENCES: &[u8] = b"_ov_sequences";
 
+/// What one session's statements may take in memory before they stay on its backend.
+const NAMES_BYTES_MAX: usize = 4 << 20;
+
 /// Where the bytes for the backend go, and what is owed for them.
 pub(crate) struct Shaper<'a> {
     pub(crate) pooled: &'a mut Pooled,
@@ -194,6 +197,14 @@ impl Shaper<'_> {
             self.give_own_names();
             self.pooled.pin(Reason::LargeStatement);
             return Ok(Form::AsIs(Note::None));
+        }
+        if self.pooled.journal.is_local() && !self.pooled.own_names {
+            // It is read by settings that no other backend will have.
+            self.give_own_names();
+            self.pooled.pin(Reason::Setting);
+        } else if self.pooled.names.bytes() > NAMES_BYTES_MAX && !self.pooled.own_names {
+            self.give_own_names();
+            self.pooled.pin(Reason::LargeStatement);
         }
         let effects = classify(text, &self.pooled.made.rules);
         let effects = (!effects.is_empty()).then(|| Arc::new(effects));

@@ -6,12 +6,11 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use crate::backend::Findings;
-use crate::backend::{Lease, LeaseError};
+use crate::backend::{Findings, Lease, LeaseError, ScrubError};
 use crate::protocol::report::Report;
-use crate::session::error;
 use crate::session::pooled::Rest;
 use crate::session::shape::Shaper;
+use crate::session::{buffers, error};
 
 use super::Relay;
 use super::refusing::Refusal;
@@ -19,7 +18,7 @@ use super::refusing::Refusal;
 /// A backend to come.
 type Coming = Pin<Box<dyn Future<Output = Result<Lease, LeaseError>> + Send>>;
 /// A backend that is asked what was left behind.
-type Asking = Pin<Box<dyn Future<Output = (Lease, Option<Findings>)> + Send>>;
+type Asking = Pin<Box<dyn Future<Output = (Lease, Result<Findings, ScrubError>)> + Send>>;
 /// A backend on its way back.
 pub(crate) type Scrubbing = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -44,21 +43,22 @@ impl Relay<'_> {
                     pooled.made.reserved.take_cancelled()
                 });
                 if cancelled {
+                    self.unqueue();
                     self.refuse(error::canceled_while_waiting());
                 } else {
                     match ready!(coming.as_mut().poll(cx)) {
                         Ok(lease) => self.begin(lease),
-                        Err(cause) => self.refuse(error::no_lease(&cause)),
+                        Err(cause) => {
+                            self.unqueue();
+                            self.refuse(error::no_lease(&cause));
+                        }
                     }
                 }
             }
             Stage::Asking(asking) => {
                 let (lease, findings) = ready!(asking.as_mut().poll(cx));
-                self.lease = Some(lease);
                 self.turn = self.turn.saturating_add(1);
-                if let Some(pooled) = &mut self.pooled {
-                    pooled.examined(findings);
-                }
+                self.asked(lease, findings);
             }
         }
         let was_asking = matches!(self.stage, Stage::Asking(_));
@@ -67,6 +67,31 @@ impl Relay<'_> {
             self.rest();
         }
         Poll::Ready(())
+    }
+
+    /// The server has answered. What it said besides is the client's.
+    fn asked(&mut self, lease: Lease, findings: Result<Findings, ScrubError>) {
+        let Some(pooled) = &mut self.pooled else { return };
+        let aside = match findings {
+            Ok(mut findings) => {
+                let aside = std::mem::take(&mut findings.aside);
+                pooled.examined(Some(findings));
+                aside
+            }
+            Err(ScrubError::Refused { aside }) => {
+                pooled.examined(None);
+                aside
+            }
+            Err(cause) => {
+                tracing::warn!(%cause, "a backend was lost while it was asked what a session left behind");
+                self.is_lost = true;
+                return;
+            }
+        };
+        self.lease = Some(lease);
+        if !aside.is_empty() {
+            buffers::keep(&mut self.down.out, &aside);
+        }
     }
 
     /// A backend at once, or a place in the queue.
@@ -94,10 +119,17 @@ impl Relay<'_> {
             self.tell_parameters(&mut told);
             // They go to the client ahead of the first answer.
             if !told.is_empty() {
-                crate::session::buffers::keep(&mut self.down.out, &told);
+                buffers::keep(&mut self.down.out, &told);
             }
         } else {
             self.first = Some(first);
+        }
+    }
+
+    /// It waits no longer.
+    fn unqueue(&self) {
+        if let Some(pooled) = &self.pooled {
+            pooled.made.reserved.unbind();
         }
     }
 
@@ -127,7 +159,7 @@ impl Relay<'_> {
             Rest::Keep => {}
             Rest::Examine => {
                 self.stage = Stage::Asking(Box::pin(async move {
-                    let findings = lease.examine().await.ok();
+                    let findings = lease.examine().await;
                     (lease, findings)
                 }));
             }

@@ -84,6 +84,9 @@ impl Relay<'_> {
                 return Poll::Pending;
             }
             ready!(self.poll_stage(cx));
+            if self.is_lost {
+                return Poll::Ready(End::BackendLeft { told: false });
+            }
             if let Err(unavailable) = ready!(self.ledger.log().poll_room(cx)) {
                 return Poll::Ready(End::Audit(unavailable));
             }
