@@ -124,12 +124,12 @@ impl Thief {
         let zone = ["Pacific/Kiritimati", "America/St_Johns", "Asia/Kathmandu"][self.turn % 3];
         let turn = self.turn;
         self.by_sql(&[&format!(
-            "SET TimeZone = '{zone}'; SET search_path = thief, pg_temp; SET DateStyle = 'German';
+            "SET TimeZone = '{zone}'; SET search_path = thief, public; SET DateStyle = 'German';
              SET bytea_output = escape; SET application_name = 'thief {turn}'; SET custom.key = 'stolen {turn}';
              SET work_mem = '64kB'; SET statement_timeout = '77s'; SET default_transaction_isolation = serializable;
              SET extra_float_digits = -15; SET IntervalStyle = iso_8601; SET enable_seqscan = off"
         )])?;
-        self.dressed = Some(format!("{zone}|thief, pg_temp|German, DMY|escape|stolen {turn}|none"));
+        self.dressed = Some(format!("{zone}|thief, public|German, DMY|escape|stolen {turn}|none"));
         Ok(())
     }
 
