@@ -215,10 +215,14 @@ impl Pooled {
             | Effect::Reset(_)
             | Effect::ResetAll
             | Effect::SetLocal(_) => self.journal.completed(effect),
-            Effect::Deallocate(name) => self.names.closed(name),
+            Effect::Deallocate(name) => {
+                self.names.closed(name);
+                self.examine |= !self.pins.is_empty();
+            }
             Effect::DeallocateAll => {
                 self.names.clear();
                 memory.prepared.clear();
+                self.examine |= !self.pins.is_empty();
             }
             Effect::DiscardAll => self.discarded(memory),
             Effect::Pin(_)

@@ -178,6 +178,8 @@ impl Relay<'_> {
             // Its reason to leave is in what it sent; see there first.
             return Poll::Pending;
         }
+        // A server says nothing to some messages.
+        self.rest();
         Poll::Ready(None)
     }
 
