@@ -257,6 +257,8 @@ fn what_comes_before_ready_is_bounded_in_bytes_and_time() {
     }));
     pair.refused("57P03");
     for _ in 1..6 {
+        // A server that hung is left alone for a moment.
+        std::thread::sleep(Duration::from_millis(300));
         pair.refused("08006");
     }
 }
