@@ -6,15 +6,22 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::support::pooled::{is_transaction, mode, pooled, thief_login};
 use crate::support::postgres::{Postgres, Tenant};
+use crate::support::thief::{SCENE, Thief};
 use crate::support::vault::{Customer, Options, Vault, through};
 use crate::support::{cache, counting, root};
+
+/// With transaction pooling: enough for what the programs hold at one time, the thief included.
+const BACKENDS_MAX: u32 = 5;
 
 /// Where a driver connects to.
 struct Target {
     port: u16,
     user: String,
     ca: PathBuf,
+    /// How it is pooled: a session of transaction pooling has no process id to compare with others'.
+    pool: &'static str,
 }
 
 fn run(driver: &str, tenant: &Tenant, target: &Target) {
@@ -50,6 +57,7 @@ fn run(driver: &str, tenant: &Tenant, target: &Target) {
         .env("PGDATABASE", &tenant.database)
         .env("PGSSLMODE", "verify-full")
         .env("PGSSLROOTCERT", &target.ca)
+        .env("ONEVAULT_TEST_POOL", target.pool)
         .output()
         .unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -64,6 +72,7 @@ fn run(driver: &str, tenant: &Tenant, target: &Target) {
 fn counted(version: u32, word: &str) -> Tenant {
     let postgres = Postgres::shared(version);
     let tenant = postgres.tenant(word);
+    tenant.direct().rows(SCENE);
     postgres.sql("postgres", &format!("ALTER ROLE {} SET log_statement = 'all'", tenant.role));
     postgres.sql("postgres", &format!("GRANT SET ON PARAMETER lc_messages TO {}", tenant.role));
     tenant
@@ -71,8 +80,8 @@ fn counted(version: u32, word: &str) -> Tenant {
 
 fn works_directly(version: u32, driver: &str) {
     let tenant = counted(version, &format!("direct_{driver}"));
-    let target =
-        Target { port: tenant.postgres.port, user: tenant.role.clone(), ca: tenant.postgres.ca.clone() };
+    let (port, user, ca) = (tenant.postgres.port, tenant.role.clone(), tenant.postgres.ca.clone());
+    let target = Target { port, user, ca, pool: "none" };
     run(driver, &tenant, &target);
     assert!(
         !counting::at_server(tenant.postgres, &tenant.role, &tenant.database).is_empty(),
@@ -80,11 +89,20 @@ fn works_directly(version: u32, driver: &str) {
     );
 }
 
+/// With transaction pooling there is a thief in the house, and few backends.
 fn works_through_onevault(version: u32, driver: &str) {
     let tenant = counted(version, &format!("vault_{driver}"));
-    let options = Options::new(&[Customer::of(&tenant)]);
-    let mut vault = Vault::start(options);
-    run(driver, &tenant, &Target { port: vault.port, user: through(&tenant).user, ca: vault.ca() });
+    let customer = pooled(Customer::of(&tenant), &tenant.verifier(), BACKENDS_MAX);
+    let mut vault = Vault::start(Options::new(&[customer]));
+    let loose = is_transaction().then(|| Thief::new(vault.port, thief_login(&tenant)).loose());
+    run(
+        driver,
+        &tenant,
+        &Target { port: vault.port, user: through(&tenant).user, ca: vault.ca(), pool: mode() },
+    );
+    if let Some(loose) = loose {
+        eprintln!("{driver} on {version}: {} thefts", loose.catch());
+    }
     vault.stop();
     let at_server = counting::at_server(tenant.postgres, &tenant.role, &tenant.database);
     counting::are_the_same(&format!("{driver} on {version}"), &at_server, &counting::in_log(&vault));

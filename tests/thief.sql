@@ -1,5 +1,5 @@
 -- A thief of backends, for psql: everything a session can leave behind, in quick transactions. See tests/support/thief.rs.
-SET TimeZone = 'Pacific/Kiritimati'; SET search_path = thief, pg_temp; SET DateStyle = 'German'; SET application_name = 'thief';
+SET TimeZone = 'Pacific/Kiritimati'; SET search_path = thief; SET DateStyle = 'German'; SET application_name = 'thief';
 SET bytea_output = escape; SET IntervalStyle = iso_8601; SET extra_float_digits = -15; SET work_mem = '64kB';
 SET enable_seqscan = off; SET enable_hashjoin = off; SET statement_timeout = '77s'; SET custom.key = 'stolen';
 SET default_transaction_isolation = serializable; SET client_min_messages = error; SET lc_numeric = 'C'; SET lc_messages = 'C';

@@ -117,9 +117,11 @@ public class JdbcRound {
             s.execute("LISTEN news");
             t.execute("NOTIFY news, 'hello'");
             org.postgresql.PGNotification[] told = c.unwrap(PGConnection.class).getNotifications(10000);
-            int pid = other.unwrap(PGConnection.class).getBackendPID();
-            check(told.length == 1 && told[0].getParameter().equals("hello") && told[0].getPID() == pid, "notification");
-            check(String.valueOf(pid).equals(one(other, "SELECT pg_backend_pid()")), "pid");
+            check(told.length == 1 && told[0].getParameter().equals("hello"), "notification");
+            if (!"transaction".equals(System.getenv("ONEVAULT_TEST_POOL"))) {
+                int pid = other.unwrap(PGConnection.class).getBackendPID();
+                check(told[0].getPID() == pid && String.valueOf(pid).equals(one(other, "SELECT pg_backend_pid()")), "pid");
+            }
             s.execute("UNLISTEN *");
         }
     }

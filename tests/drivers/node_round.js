@@ -84,8 +84,11 @@ async function notifications(client) {
   await client.query('LISTEN news')
   await other.query("NOTIFY news, 'hello'")
   const told = await heard
-  assert.deepStrictEqual([told.channel, told.payload, told.processId], ['news', 'hello', other.processID])
-  assert.strictEqual(await one(other, 'SELECT pg_backend_pid()'), other.processID)
+  assert.deepStrictEqual([told.channel, told.payload], ['news', 'hello'])
+  if (process.env.ONEVAULT_TEST_POOL !== 'transaction') {
+    assert.strictEqual(told.processId, other.processID)
+    assert.strictEqual(await one(other, 'SELECT pg_backend_pid()'), other.processID)
+  }
   await other.end()
 }
 

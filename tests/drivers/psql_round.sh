@@ -45,7 +45,8 @@ for _ in $(seq 100); do grep -q ready "$dir/heard" && break; sleep 0.1; done
 sender=$(run -At -c "SELECT pg_backend_pid()" -c "NOTIFY news, 'other'" | head -1)
 echo 'SELECT 1;' >&7; exec 7>&-
 wait "$listener"
-has "$(cat "$dir/heard")" "with payload \"other\" received from server process with PID $sender."
+[ "$ONEVAULT_TEST_POOL" != transaction ] || sender= # whichever backend it had
+has "$(cat "$dir/heard")" "with payload \"other\" received from server process with PID $sender"
 
 # Errors with their position, transactions, variables, large results
 out=$(psql -X -At -v VERBOSITY=verbose -c 'SELECT nothing FROM nowhere' 2>&1 || true)

@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import decimal
+import os
 import threading
 import time
 import uuid
@@ -125,7 +126,8 @@ def notifications(conn):
         other.execute("SELECT pg_notify('news', 'häppy')")
         told = next(conn.notifies(timeout=10))
         assert (told.channel, told.payload) == ("news", "häppy")
-        assert told.pid == other.info.backend_pid == other.execute("SELECT pg_backend_pid()").fetchone()[0]
+        if os.environ["ONEVAULT_TEST_POOL"] != "transaction":
+            assert told.pid == other.info.backend_pid == other.execute("SELECT pg_backend_pid()").fetchone()[0]
         conn.execute("UNLISTEN *")
 
 

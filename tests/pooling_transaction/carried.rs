@@ -167,18 +167,24 @@ fn settings_may_be_made_by_prepared_statements() {
         // A SET that was parsed and bound and never executed is none.
         all(&[parse("", "SET work_mem = '6MB'"), bind("", "", &[]), sync()]),
         query("SHOW work_mem"),
-        // What no parser sees: a value that is a parameter.
-        all(&[
-            parse("", "SELECT set_config('custom.key', $1, false), set_config($2, '7MB', false)"),
-            bind("", "", &[Some("bound"), Some("work_mem")]),
-            execute("", 0),
-            sync(),
-        ]),
+    ]);
+    assert_eq!(count(&heard, "B ErrorResponse"), 2, "{heard:#?}");
+}
+
+/// What no parser sees, names and values that are parameters, is found or holds its backend.
+#[test]
+fn settings_may_be_parameters() {
+    let pooled = Pooled::new("bound_set");
+    let bound = "SELECT set_config('custom.key', $1, false), set_config($2, '7MB', false)";
+    let heard = pooled.tried(&[
+        all(&[parse("", bound), bind("", "", &[Some("bound"), Some("work_mem")]), execute("", 0), sync()]),
         query("SELECT current_setting('custom.key'), current_setting('work_mem')"),
         query("RESET ALL"),
         query("SELECT current_setting('work_mem')"),
+        query("DISCARD ALL;"),
     ]);
     assert!(heard.contains(&"B DataRow bound|7MB".to_owned()), "{heard:#?}");
+    pooled.steal();
 }
 
 /// A function's own SET ends with it; a function that SETs for the session does so for its session only.

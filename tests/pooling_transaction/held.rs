@@ -287,7 +287,7 @@ fn a_load_that_fails_is_told_as_directly() {
     assert!(count(&heard, "B ErrorResponse") >= 1, "{heard:#?}");
 }
 
-/// Settings that cannot be said again with certainty hold their backend until they are reset.
+/// Settings that cannot be said again with certainty hold their backend until everything is discarded.
 #[test]
 fn settings_that_change_how_text_is_read_are_held() {
     is_held(
@@ -297,13 +297,13 @@ fn settings_that_change_how_text_is_read_are_held() {
                 reason: "setting",
                 make: &["SET standard_conforming_strings = off", "SET escape_string_warning = off"],
                 proof: &["SELECT 'a\\'b'", "SHOW standard_conforming_strings"],
-                unmake: &["RESET standard_conforming_strings", "RESET escape_string_warning"],
+                unmake: &["RESET standard_conforming_strings", "RESET escape_string_warning", "DISCARD ALL;"],
             },
             State {
                 reason: "encoding",
                 make: &["SET client_encoding = 'SJIS'"],
                 proof: &["SELECT octet_length('a')", "SHOW client_encoding"],
-                unmake: &["RESET client_encoding"],
+                unmake: &["RESET client_encoding", "DISCARD ALL;"],
             },
         ],
     );

@@ -14,13 +14,13 @@ fn a_new_session_knows_no_last_value() {
     let pooled = Pooled::new("unknown");
     pooled.direct().rows(SCENE);
     for text in ["SELECT lastval()", "SELECT currval('s')", "SELECT currval('thief.stolen')"] {
-        pooled.steal();
+        pooled.steal_and_leave();
         assert_eq!(pooled.enter().sqlstate(text), "55000", "{text}");
     }
-    pooled.steal();
+    pooled.steal_and_leave();
     let mut wire = pooled.enter();
     wire.rows("SELECT 1");
-    pooled.steal();
+    pooled.steal_and_leave();
     assert_eq!(wire.sqlstate("SELECT currval('thief.stolen')"), "55000");
     assert_eq!(wire.sqlstate("SELECT lastval()"), "55000");
 }

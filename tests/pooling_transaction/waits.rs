@@ -60,6 +60,24 @@ fn a_wait_that_is_too_long_is_an_error_inside_the_session() {
     assert!(refused >= 6, "{refused} refused statements are in the log");
 }
 
+/// A Parse that came to nothing leaves no unnamed statement, least of all the former one: else a client that sends its batches behind
+/// each other would run what it did not mean.
+#[test]
+fn a_refused_parse_leaves_no_unnamed_statement() {
+    if !is_transaction() {
+        return;
+    }
+    let pooled = Pooled::with("refused_parse", json!({ "pool": { "wait_timeout_ms": 300 } }));
+    let (mut holder, mut wire) = (pooled.enter(), pooled.enter());
+    let run = all(&[bind("", "", &[]), execute("", 0), sync()]);
+    wire.talk(&all(&[parse("", "SELECT 'former'"), sync()]));
+    holder.rows("BEGIN");
+    assert_eq!(wire.talk(&all(&[parse("", "SELECT 'meant'"), sync()]))[0].field('C'), "53300");
+    holder.rows("COMMIT");
+    let heard = lines(&wire.talk(&run));
+    assert!(heard[0].starts_with("B ErrorResponse S=ERROR C=26000"), "{heard:#?}");
+}
+
 /// Waiters are served in the order in which they came.
 #[test]
 fn waiters_are_served_in_their_order() {

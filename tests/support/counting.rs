@@ -7,6 +7,8 @@ use super::vault::Vault;
 
 /// What OneVault itself says to a backend before somebody else gets it.
 const SCRUB: &str = "DISCARD ALL";
+/// What stands in everything else that OneVault says.
+const OURS: &str = "/* onevault */";
 
 /// Statements that reached the server of this role in this database: those it logged before running them, and those that failed before.
 pub(crate) fn at_server(postgres: &Postgres, role: &str, database: &str) -> Vec<String> {
@@ -39,7 +41,7 @@ pub(crate) fn at_server(postgres: &Postgres, role: &str, database: &str) -> Vec<
             }
         }
     }
-    found.retain(|text| text != SCRUB);
+    found.retain(|text| text != SCRUB && !text.contains(OURS));
     found
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::messages::query;
-use super::postgres::{ANY, Postgres};
+use super::postgres::{ANY, Postgres, Tenant};
 use super::thief::{Loose, SCENE, Thief};
 use super::transcript::lines;
 use super::vault::{Customer, House, Options, Vault, merge, through};
@@ -70,7 +70,7 @@ impl Pooled {
         merge(&mut config, changes);
         let vault = Vault::start(Options::new(&[customer]).with(config));
         let house = House { vault, tenant };
-        let thief = Mutex::new(Thief::new(house.vault.port, thief_login(&house)));
+        let thief = Mutex::new(Thief::new(house.vault.port, thief_login(&house.tenant)));
         Self { thief, house }
     }
 
@@ -105,6 +105,12 @@ impl Pooled {
         self.thief.lock().unwrap().steal_once()
     }
 
+    /// The thief has the backend once and then ends its session, so that it holds none for reasons of its own.
+    pub(crate) fn steal_and_leave(&self) {
+        self.steal();
+        self.thief.lock().unwrap().leave();
+    }
+
     /// The thief is turned away, because the victim holds the backend for this reason. Says nothing in session pooling.
     pub(crate) fn assert_held(&self, reason: &str) {
         if !is_transaction() {
@@ -118,7 +124,7 @@ impl Pooled {
 
     /// A thief at work from now on, beside the one of [`steal`](Self::steal).
     pub(crate) fn loose(&self) -> Loose {
-        Thief::new(self.house.vault.port, thief_login(&self.house)).loose()
+        Thief::new(self.house.vault.port, thief_login(&self.house.tenant)).loose()
     }
 
     /// The reasons for which backends are held now, as the metrics say.
@@ -152,6 +158,18 @@ impl Pooled {
         self.stolen_as(&|login| login, steps)
     }
 
+    /// The same where a step may have a reason to hold the backend: thefts are tried and not demanded.
+    pub(crate) fn tried(&self, steps: &[Vec<u8>]) -> Vec<String> {
+        self.both(|wire, _| {
+            let mut heard = Vec::new();
+            for step in steps {
+                heard.extend(say(wire, step));
+                let _ = self.try_steal();
+            }
+            heard
+        })
+    }
+
     /// The same with a login of its own kind.
     pub(crate) fn stolen_as(&self, change: &dyn Fn(Login) -> Login, steps: &[Vec<u8>]) -> Vec<String> {
         self.both_as(change, |wire, steal| {
@@ -173,9 +191,10 @@ impl Pooled {
     }
 }
 
-fn thief_login(house: &House) -> Login {
-    let mut login = through(&house.tenant);
-    login.user = format!("{THIEF}@{}", house.tenant.role);
+/// What the thief says to get in.
+pub(crate) fn thief_login(tenant: &Tenant) -> Login {
+    let mut login = through(tenant);
+    login.user = format!("{THIEF}@{}", tenant.role);
     login
 }
 

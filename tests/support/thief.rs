@@ -36,6 +36,11 @@ enum Failure {
     Ended,
 }
 
+/// Whether it only gives names to statements: `ONEVAULT_TEST_THIEF=tame` tells a fault of names from one of everything else.
+fn is_tame() -> bool {
+    std::env::var("ONEVAULT_TEST_THIEF").is_ok_and(|kind| kind == "tame")
+}
+
 /// A client that wants what others have.
 pub(crate) struct Thief {
     port: u16,
@@ -83,6 +88,11 @@ impl Thief {
         }
         self.turn += 1;
         let pid = self.look_around()?;
+        if is_tame() {
+            self.leave_names()?;
+            self.say(&all(&[parse("", "SELECT 'stolen unnamed'"), sync()]))?;
+            return Ok(pid);
+        }
         self.dress()?;
         match self.turn % 11 {
             0 => self.discard()?,
@@ -92,7 +102,10 @@ impl Thief {
             }
             3 => self.by_sql(&["LISTEN theft", "NOTIFY theft, 'stolen'", "UNLISTEN theft"])?,
             4 => self.by_sql(&["SELECT pg_advisory_lock(4242)", "SELECT pg_advisory_unlock(4242)"])?,
-            5 => self.by_sql(&["PREPARE s1 AS SELECT 'stolen'", "EXECUTE s1", "DEALLOCATE s1"])?,
+            5 => {
+                self.by_sql(&["PREPARE s1 AS SELECT 'stolen'", "EXECUTE s1", "DEALLOCATE s1"])?;
+                self.discard()?;
+            }
             6 => self.by_sql(&["BEGIN", "SET LOCAL search_path = pg_catalog", "SELECT 1/0", "ROLLBACK"])?,
             7 => self.by_sql(&["DECLARE c CURSOR WITH HOLD FOR SELECT 'stolen'", "CLOSE c"])?,
             8 => self.by_sql(&["RESET work_mem; RESET application_name; RESET statement_timeout"])?,
@@ -124,12 +137,12 @@ impl Thief {
         let zone = ["Pacific/Kiritimati", "America/St_Johns", "Asia/Kathmandu"][self.turn % 3];
         let turn = self.turn;
         self.by_sql(&[&format!(
-            "SET TimeZone = '{zone}'; SET search_path = thief, public; SET DateStyle = 'German';
+            "SET TimeZone = '{zone}'; SET search_path = thief; SET DateStyle = 'German';
              SET bytea_output = escape; SET application_name = 'thief {turn}'; SET custom.key = 'stolen {turn}';
              SET work_mem = '64kB'; SET statement_timeout = '77s'; SET default_transaction_isolation = serializable;
              SET extra_float_digits = -15; SET IntervalStyle = iso_8601; SET enable_seqscan = off"
         )])?;
-        self.dressed = Some(format!("{zone}|thief, public|German, DMY|escape|stolen {turn}|none"));
+        self.dressed = Some(format!("{zone}|thief|German, DMY|escape|stolen {turn}|none"));
         Ok(())
     }
 
