@@ -12,6 +12,8 @@ use crate::backend::memory::{Carried, Memory, Name, Value};
 use crate::backend::prepared::{Copy, Interner};
 use crate::backend::{ParameterMap, Reserved, Seat};
 use crate::ids::SessionId;
+use crate::protocol::frontend::{Parse, Target};
+use crate::protocol::tag::frontend;
 
 use super::classify::{Classifier, Rules, carried};
 use super::commons::Habits;
@@ -198,6 +200,18 @@ impl Pooled {
             self.pins.remove(Reason::LargeStatement);
         }
         self.confirmed = None;
+    }
+
+    /// A message that no server has got, nor will. What it was to replace or to close goes all the same: the client may
+    /// have sent more behind it, which must not run the former statement.
+    pub(crate) fn refused(&mut self, tag: u8, body: &[u8]) {
+        match (tag, Target::read(body)) {
+            (frontend::QUERY, _) => self.forget_unnamed(),
+            (frontend::PARSE, _) if Parse::read(body).name.is_empty() => self.forget_unnamed(),
+            (frontend::CLOSE, Target::Statement(b"")) => self.forget_unnamed(),
+            (frontend::CLOSE, Target::Statement(name)) => self.names.closed(name),
+            _ => {}
+        }
     }
 
     /// One statement is complete.

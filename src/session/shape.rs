@@ -358,7 +358,7 @@ impl Shaper<'_> {
     fn ensure_unnamed(&mut self) {
         let id = self.pooled.made.id;
         match (&self.pooled.unnamed, self.memory.unnamed) {
-            (_, Some(owner)) if owner == id => {}
+            (Some(_), Some(owner)) if owner == id => {}
             (None, None) => {}
             (Some((_, unnamed)), _) => {
                 let body = unnamed.parse.clone().unwrap_or_default();

@@ -76,6 +76,14 @@ fn a_refused_parse_leaves_no_unnamed_statement() {
     holder.rows("COMMIT");
     let heard = lines(&wire.talk(&run));
     assert!(heard[0].starts_with("B ErrorResponse S=ERROR C=26000"), "{heard:#?}");
+    // The same for one that was to be closed and given anew, with the next batch on its way already.
+    wire.talk(&all(&[parse("s1", "SELECT 'former'"), sync()]));
+    holder.rows("BEGIN");
+    let anew = all(&[close_statement("s1"), parse("s1", "SELECT 'meant'"), sync()]);
+    assert_eq!(wire.talk(&anew)[0].field('C'), "53300");
+    holder.rows("COMMIT");
+    let heard = lines(&wire.talk(&all(&[bind("", "s1", &[]), execute("", 0), sync()])));
+    assert!(heard[0].starts_with("B ErrorResponse S=ERROR C=26000"), "{heard:#?}");
 }
 
 /// Waiters are served in the order in which they came.

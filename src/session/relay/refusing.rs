@@ -1,6 +1,7 @@
 //! The answers to a request for which there is no backend: one error, and `ReadyForQuery` where the client expects it.
 //!
-//! What always holds: a client that is refused goes on in step, and each of its statements has its record.
+//! What always holds: a client that is refused goes on in step, and each of its statements has its record; what it sends behind
+//! them never finds a statement that they were to replace.
 //!
 //! Source: protocol-flow#PROTOCOL-FLOW-EXT-QUERY
 
@@ -49,11 +50,13 @@ impl Relay<'_> {
                     return Poll::Ready(None);
                 }
                 Step::Whole(frame) => {
+                    self.forget_refused(frame.tag, frame.body());
                     self.ledger.requested(frame.tag, frame.body(), frame.raw.len(), Note::None);
                     self.answer_refused(frame.tag, &mut out);
                 }
                 Step::Head { tag, total_bytes, part } => {
                     let body = part.get(HEADER_BYTES..).unwrap_or_default();
+                    self.forget_refused(tag, body);
                     self.long = self.ledger.long(tag, total_bytes);
                     if self.long.is_some() {
                         self.ledger.part(&mut self.long, body, false);
@@ -87,6 +90,12 @@ impl Relay<'_> {
             return Poll::Ready(Some(End::Audit(unavailable)));
         }
         Poll::Ready(None)
+    }
+
+    fn forget_refused(&mut self, tag: u8, body: &[u8]) {
+        if let Some(pooled) = &mut self.pooled {
+            pooled.refused(tag, body);
+        }
     }
 
     /// The error once, and ready where a server would be.
