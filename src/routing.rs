@@ -11,6 +11,7 @@ mod refusal;
 use std::fmt;
 use std::sync::Arc;
 
+pub(crate) use options::value_of;
 pub use options::{CustomerOption, take_customer_option};
 pub use refusal::{Reason, Refusal};
 

@@ -8,6 +8,7 @@
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::ids::SessionId;
 
@@ -16,8 +17,11 @@ use super::prepared;
 mod datestyle;
 #[cfg(test)]
 mod oracle;
+mod patience;
 #[cfg(test)]
 mod tests;
+
+pub(super) use patience::{NAME as IDLE_TIMEOUT, read as read_idle_limit};
 
 /// A name as PostgreSQL compares it: unquoted ones in lower case, at most 63 bytes.
 pub type Name = Box<[u8]>;
@@ -128,12 +132,25 @@ impl Carried {
         self.list().iter().map(each).sum()
     }
 
-    /// Whether they can be said again with certainty. Not so: more than 16 KiB of them; a `DateStyle` in words that
-    /// are not understood; a `client_encoding` beside text that is not ASCII, as it is not known which of
+    /// How long the session may be idle by its own wish, if it has said so; zero is "for ever".
+    #[must_use]
+    pub fn idle_limit(&self) -> Option<Duration> {
+        self.get(patience::NAME.as_bytes()).and_then(patience::of)
+    }
+
+    /// These on a backend that may lie idle as long as it likes.
+    #[must_use]
+    pub fn patient(&self) -> Self {
+        self.with(patience::NAME.as_bytes(), Value::Tail((*b"0").into()))
+    }
+
+    /// Whether they can be said again with certainty. Not so: more than 16 KiB of them; a `DateStyle` or an
+    /// `idle_session_timeout` in words that are not understood; a `client_encoding` beside text that is not ASCII, as it is not known which of
     /// the two encodings that text was said in.
     #[must_use]
     pub fn is_certain(&self) -> bool {
-        let understood = self.get(DATE_STYLE).is_none_or(datestyle::is_understood);
+        let understood = self.get(DATE_STYLE).is_none_or(datestyle::is_understood)
+            && self.get(patience::NAME.as_bytes()).is_none_or(|value| patience::of(value).is_some());
         let one_encoding = self.get(CLIENT_ENCODING).is_none() || self.list().iter().all(is_ascii);
         understood && one_encoding && self.bytes() <= CARRIED_BYTES_MAX
     }

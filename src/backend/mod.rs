@@ -8,9 +8,10 @@
 use std::fmt;
 use std::sync::Arc;
 use std::thread::ThreadId;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::ids::BackendKey;
+use crate::routing::value_of;
 use crate::stream::Stream;
 
 pub mod cancel;
@@ -91,7 +92,26 @@ impl Settings {
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
+
+    /// How long a session with them may be idle; zero is "for ever".
+    ///
+    /// # Errors
+    /// They say something that is not understood.
+    pub fn idle_limit(&self) -> Result<Duration, NotUnderstood> {
+        // The server reads `options` first, so that the others count.
+        let of_options =
+            |(name, value)| (name == "options").then(|| value_of(value, memory::IDLE_TIMEOUT))?;
+        let by_name = |(name, value): (&str, &str)| {
+            name.eq_ignore_ascii_case(memory::IDLE_TIMEOUT).then(|| value.to_owned())
+        };
+        let said = self.iter().filter_map(by_name).last().or_else(|| self.iter().find_map(of_options));
+        said.map_or(Ok(Duration::ZERO), |said| memory::read_idle_limit(&said).ok_or(NotUnderstood))
+    }
 }
+
+/// A value that the server may read, but not this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotUnderstood;
 
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

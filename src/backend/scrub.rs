@@ -41,7 +41,7 @@ impl fmt::Display for ScrubError {
         match self {
             Self::Timeout => f.write_str("scrubbing took too long"),
             Self::Wire(error) => write!(f, "connection broke: {error}"),
-            Self::Answer(what) => write!(f, "unexpected answer to DISCARD ALL: {what}"),
+            Self::Answer(what) => write!(f, "unexpected answer while scrubbing: {what}"),
             Self::Cancel => f.write_str("a cancel request did not end"),
             Self::Refused { .. } => f.write_str("the server refused to be examined"),
         }
@@ -58,20 +58,27 @@ impl From<WireError> for ScrubError {
 
 /// Scrubs a backend that is in step, idle and owes nothing. It must be closed when this fails or is dropped.
 pub(super) async fn scrub(backend: &mut Backend, limit: Duration) -> Result<(), ScrubError> {
-    tokio::time::timeout(limit, discard_all(backend)).await.unwrap_or(Err(ScrubError::Timeout))
+    let said = say(backend, "DISCARD ALL", b"DISCARD ALL\0");
+    tokio::time::timeout(limit, said).await.unwrap_or(Err(ScrubError::Timeout))
 }
 
-async fn discard_all(backend: &mut Backend) -> Result<(), ScrubError> {
+/// Lets a backend lie idle as long as it likes; the same holds as for [`scrub`].
+pub(super) async fn lull(backend: &mut Backend, limit: Duration) -> Result<(), ScrubError> {
+    let said = say(backend, "/* onevault */ SET idle_session_timeout TO 0", b"SET\0");
+    tokio::time::timeout(limit, said).await.unwrap_or(Err(ScrubError::Timeout))
+}
+
+async fn say(backend: &mut Backend, sql: &str, answer: &[u8]) -> Result<(), ScrubError> {
     let Backend { stream, parameters, .. } = backend;
     let mut conversation = Conversation::new(stream, ANSWER_BYTES_MAX);
     let mut request = Vec::new();
-    write::query(&mut request, "DISCARD ALL");
+    write::query(&mut request, sql);
     conversation.send(&request).await?;
     let mut done = false;
     loop {
         let message = conversation.next().await?;
         match message.tag {
-            tag::COMMAND_COMPLETE if !done && message.body() == b"DISCARD ALL\0" => done = true,
+            tag::COMMAND_COMPLETE if !done && message.body() == answer => done = true,
             tag::READY_FOR_QUERY if done && message.body() == b"I" => break,
             tag::READY_FOR_QUERY => return Err(ScrubError::Answer("transaction status")),
             tag::PARAMETER_STATUS => {

@@ -45,6 +45,25 @@ pub fn take_customer_option(options: &str) -> CustomerOption {
     taken
 }
 
+/// The value that `options` gives a setting, the last one if there are several.
+pub(crate) fn value_of(options: &str, name: &str) -> Option<String> {
+    let mut value = None;
+    let mut words = Words { text: options };
+    while let Some(word) = words.next() {
+        let setting = match word.value.strip_prefix("-c").or_else(|| word.value.strip_prefix("--")) {
+            Some("") if word.value == "-c" => words.next()?.value,
+            Some(setting) => setting.to_owned(),
+            None => continue,
+        };
+        if let Some((found, said)) = setting.split_once('=')
+            && found.replace('-', "_").eq_ignore_ascii_case(name)
+        {
+            value = Some(said.to_owned());
+        }
+    }
+    value
+}
+
 impl CustomerOption {
     fn keep(&mut self, raw: &str) {
         if !self.rest.is_empty() {

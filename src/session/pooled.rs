@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::backend::Findings;
 use crate::backend::memory::{Carried, Memory, Name, Value};
@@ -63,6 +64,8 @@ pub(crate) struct Pooled {
     pub(crate) own_names: bool,
     /// A text that arrives in pieces.
     pub(crate) long: Option<Box<Classifier>>,
+    /// How long it may be idle by its startup settings.
+    idle_default: Option<Duration>,
     /// What the client was last told of the server's parameters.
     pub(crate) reported: ParameterMap,
     /// Something may have been left behind, or may be gone: the server is to be asked.
@@ -95,6 +98,11 @@ impl Pooled {
         if reported.get(b"client_encoding").is_some_and(|encoding| !carried::is_safe_encoding(encoding)) {
             pins.add(Reason::Encoding);
         }
+        let idle_default = made.seat.settings().idle_limit();
+        if idle_default.is_err() {
+            // The server must see to it.
+            pins.add(Reason::Setting);
+        }
         Self {
             made,
             journal: Journal::default(),
@@ -106,6 +114,7 @@ impl Pooled {
             pins,
             own_names: false,
             long: None,
+            idle_default: idle_default.ok(),
             reported,
             examine: false,
             dirty: false,
@@ -181,6 +190,12 @@ impl Pooled {
     /// Nothing can be taken back any more; a message of the client's may be shaped.
     pub(crate) fn settings(&self) -> &Carried {
         self.journal.current()
+    }
+
+    /// How long the session may be idle by its own wish.
+    pub(crate) fn idle_limit(&self) -> Option<Duration> {
+        let said = self.journal.current().idle_limit();
+        said.or(self.idle_default).filter(|limit| !limit.is_zero())
     }
 
     pub(crate) fn pin(&mut self, reason: Reason) {

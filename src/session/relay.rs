@@ -144,6 +144,7 @@ impl<'a> Relay<'a> {
         control: &'a Control,
         (mode, message_bytes_max, timeouts): (AuditMode, u32, Timeouts),
     ) -> Self {
+        let own_idle = pooled.as_ref().and_then(|pooled| pooled.idle_limit());
         Self {
             client,
             ledger,
@@ -167,7 +168,7 @@ impl<'a> Relay<'a> {
             refused: None,
             listening: false,
             watch: Watch::default(),
-            clock: Clock::new(timeouts),
+            clock: Clock::new(timeouts, own_idle),
             deaf: None,
             told: false,
         }

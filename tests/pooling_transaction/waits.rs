@@ -169,3 +169,112 @@ fn an_idle_session_is_ended_by_its_own_timeout_only() {
     assert_eq!(other.value("SELECT 'unharmed'"), "unharmed");
     pooled.steal();
 }
+
+/// The end of a session that was silent for too long, in its log.
+fn assert_ended_for_idleness(pooled: &Pooled) {
+    let ends = || {
+        let closed = pooled.house.vault.audit(&["--kind", "session_close"]);
+        closed.iter().any(|record| record["status_detail"].as_str().unwrap().contains("idle session timeout"))
+    };
+    let begun = Instant::now();
+    while !ends() {
+        assert!(begun.elapsed() < Duration::from_secs(5), "no session's record says why it ended");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Whoever made the limit, and whether the session ever spoke: it is told in PostgreSQL's words, and its record says so.
+#[test]
+fn a_silent_session_is_told_why_it_ends() {
+    let house = |config| Pooled::with("silent", config);
+    for (word, pooled, name, value) in [
+        (
+            "configured",
+            house(json!({ "limits": { "idle_session_timeout_ms": 300 } })),
+            "application_name",
+            "a",
+        ),
+        ("startup", house(json!({})), "idle_session_timeout", "300"),
+        ("options", house(json!({})), "options", "-c work_mem=1MB --idle-session-timeout=300ms"),
+    ] {
+        for speaks in [false, true] {
+            let mut wire = pooled.house.vault.enter(&pooled.house.login().with(name, value));
+            if speaks {
+                assert_eq!(wire.value("SELECT 'once'"), "once");
+            }
+            let begun = Instant::now();
+            let heard = lines(&wire.rest());
+            assert_eq!(heard.len(), 1, "{word}: {heard:#?}");
+            assert!(heard[0].starts_with("B ErrorResponse S=FATAL C=57P05"), "{word}: {heard:#?}");
+            assert!(heard[0].contains("terminating connection due to idle-session timeout"), "{heard:#?}");
+            assert!(begun.elapsed() > Duration::from_millis(250), "{word}: {:?}", begun.elapsed());
+        }
+        if is_transaction() || word == "configured" {
+            assert_ended_for_idleness(&pooled);
+        }
+    }
+}
+
+/// A backend that lies idle between two sessions is not ended by what the last one wished for itself.
+#[test]
+fn no_backend_is_ended_by_a_former_sessions_wish() {
+    if !is_transaction() {
+        return;
+    }
+    let pooled = Pooled::new("wishes");
+    let mut other = pooled.enter();
+    let pid = other.value("SELECT pg_backend_pid()");
+    for wish in [
+        "SET idle_session_timeout = 200",
+        "SELECT set_config('idle_session_timeout', '200ms', false)",
+        "SET idle_session_timeout = '200'; SET idle_in_transaction_session_timeout = '150ms'; SET statement_timeout = '190ms'",
+    ] {
+        let mut wire = pooled.enter();
+        wire.rows(wish);
+        assert_eq!(wire.value("SELECT 1"), "1", "{wish}");
+        assert_ne!(wire.value("SHOW idle_session_timeout"), "0", "{wish}");
+        let heard = lines(&wire.rest());
+        assert!(heard[0].starts_with("B ErrorResponse S=FATAL C=57P05"), "{wish}: {heard:#?}");
+        std::thread::sleep(Duration::from_millis(300));
+        // Its statement_timeout is not the other's either.
+        assert_eq!(other.value("SELECT pg_backend_pid() FROM pg_sleep(0.25)"), pid, "{wish}");
+        assert_eq!(other.value("SHOW idle_session_timeout"), "0", "{wish}");
+    }
+    // A wish in a transaction that is rolled back was none, and zero is for ever.
+    let mut wire = pooled.enter();
+    for sql in [
+        "BEGIN",
+        "SET idle_session_timeout = 200",
+        "ROLLBACK",
+        "BEGIN; SET LOCAL idle_session_timeout = 200; COMMIT",
+        "SET idle_session_timeout = 200; SET idle_session_timeout = 0",
+    ] {
+        wire.rows(sql);
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(wire.value("SELECT pg_backend_pid()"), pid);
+    // One that is not understood holds its backend, so that the server keeps the time.
+    wire.rows("SET idle_session_timeout = '1.5s'");
+    pooled.assert_held("setting");
+    assert!(lines(&wire.rest())[0].starts_with("B ErrorResponse S=FATAL C=57P05"));
+}
+
+/// A session that holds its backend, and one that waits for it, are ended by no timer of the other kind.
+#[test]
+fn who_holds_or_waits_is_not_idle() {
+    let pooled = Pooled::with("holds", json!({ "pool": { "wait_timeout_ms": 3000 } }));
+    let (mut holder, mut wire) = (pooled.enter(), pooled.enter());
+    wire.rows("SET idle_session_timeout = '200ms'");
+    holder.rows("BEGIN; LISTEN nobody; COMMIT; BEGIN");
+    wire.send(&query("SELECT 'at last'"));
+    std::thread::sleep(Duration::from_millis(600));
+    holder.rows("COMMIT; UNLISTEN *");
+    let heard = lines(&wire.until_ready());
+    assert!(heard.iter().any(|line| line == "B DataRow at last"), "{heard:#?}");
+    // Pinned, the server itself keeps the time.
+    let mut pinned = pooled.enter();
+    pinned.rows("LISTEN somebody; SET idle_session_timeout = '200ms'");
+    let heard = lines(&pinned.rest());
+    assert_eq!(heard.len(), 1, "{heard:#?}");
+    assert!(heard[0].starts_with("B ErrorResponse S=FATAL C=57P05"), "{heard:#?}");
+}

@@ -109,6 +109,26 @@ impl Lease {
         Ok(())
     }
 
+    /// Returns the backend as it is, but without an `idle_session_timeout`, which would end it while it lies idle: that
+    /// is its session's, and the session keeps the time by itself. Otherwise as [`Lease::hand_back`].
+    ///
+    /// # Errors
+    /// [`ScrubError`] says why the backend was closed instead; the session need not care.
+    pub async fn release_patient(self) -> Result<(), ScrubError> {
+        let Self { mut kept, hold } = self;
+        let limit = hold.chair.scrub_timeout();
+        let quiet = tokio::time::timeout(limit, kept.backend.target.close()).await;
+        if !quiet.unwrap_or(false) {
+            return Err(ScrubError::Cancel);
+        }
+        Box::pin(scrub::lull(&mut kept.backend, limit)).await?;
+        let memory = &mut kept.backend.memory;
+        memory.settings = memory.settings.patient();
+        memory.unnamed = None;
+        hold.lay_down(kept);
+        Ok(())
+    }
+
     /// Asks the server what the session left behind. The backend must be idle and in step. When this fails, the
     /// session keeps its backend if the server merely refused; else it must be closed, as when the future is dropped.
     ///

@@ -86,6 +86,12 @@ impl Seat {
         Box::pin(lease(Arc::clone(&self.0)))
     }
 
+    /// The startup settings of its backends.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.0.shelf.kind.settings
+    }
+
     /// What a backend of this kind last reported, if any is known.
     #[must_use]
     pub fn parameters(&self) -> Option<ParameterMap> {

@@ -1,7 +1,8 @@
 //! Time limits of a running session: for a statement, for silence in a transaction, for silence outside of one.
 //!
 //! What always holds: a session without limits has no timer; a statement over its limit is cancelled at the server,
-//! which takes it back and says so (57014); a silent session is told why it ends (25P03, 57P05).
+//! which takes it back and says so (57014); a silent session is told why it ends (25P03, 57P05); a session's own
+//! `idle_session_timeout` is kept here while it holds no backend, and by the server while it holds one.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -34,27 +35,48 @@ pub(super) struct Clock {
     doing: Doing,
     since: Instant,
     timer: Option<Pin<Box<Sleep>>>,
+    /// How long the session may be idle by its own wish, while it holds no backend that would see to it.
+    own_idle: Option<Duration>,
     /// The statement that began then is being cancelled.
     stopping: Option<(Instant, Option<Stopping>)>,
 }
 
 impl Clock {
-    pub(super) fn new(timeouts: Timeouts) -> Self {
-        Self { timeouts, doing: Doing::Idle, since: Instant::now(), timer: None, stopping: None }
+    pub(super) fn new(timeouts: Timeouts, own_idle: Option<Duration>) -> Self {
+        Self { timeouts, doing: Doing::Idle, since: Instant::now(), timer: None, own_idle, stopping: None }
     }
 
-    const fn limit(&self, doing: Doing) -> Option<Duration> {
+    /// The session has a backend, which sees to what it wished.
+    pub(super) const fn takes_hold(&mut self) {
+        self.own_idle = None;
+    }
+
+    /// The session let go of its backend, and is idle from now on.
+    pub(super) fn lets_go(&mut self, own_idle: Option<Duration>) {
+        self.own_idle = own_idle;
+        if self.has_limits() {
+            (self.doing, self.since, self.timer) = (Doing::Idle, Instant::now(), None);
+        }
+    }
+
+    fn limit(&self, doing: Doing) -> Option<Duration> {
         match doing {
             Doing::Statement(_) => self.timeouts.statement,
             Doing::IdleInTransaction => self.timeouts.idle_in_transaction,
-            Doing::Idle => self.timeouts.idle_session,
+            Doing::Idle => match (self.timeouts.idle_session, self.own_idle) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            },
             Doing::Waiting => None,
         }
     }
 
     const fn has_limits(&self) -> bool {
         let Timeouts { statement, idle_in_transaction, idle_session } = &self.timeouts;
-        statement.is_some() || idle_in_transaction.is_some() || idle_session.is_some()
+        statement.is_some()
+            || idle_in_transaction.is_some()
+            || idle_session.is_some()
+            || self.own_idle.is_some()
     }
 }
 

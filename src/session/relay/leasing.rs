@@ -113,6 +113,7 @@ impl Relay<'_> {
         let memory = &mut lease.memory;
         Shaper { pooled, memory, ledger: self.ledger, out: &mut first }.begin();
         self.lease = Some(lease);
+        self.clock.takes_hold();
         self.turn = self.turn.saturating_add(1);
         if first.is_empty() {
             let mut told = Vec::new();
@@ -155,6 +156,10 @@ impl Relay<'_> {
             return;
         }
         let Some(mut lease) = self.lease.take() else { return };
+        let idle_limit = pooled.idle_limit();
+        if rest != Rest::Examine {
+            self.clock.lets_go(idle_limit);
+        }
         match rest {
             Rest::Keep => {}
             Rest::Examine => {
@@ -166,21 +171,28 @@ impl Relay<'_> {
             Rest::Release => {
                 lease.memory.settings = pooled.settings().clone();
                 pooled.made.reserved.unbind();
-                if let Err(lease) = lease.release() {
-                    self.scrub(*lease);
+                if idle_limit.is_some() {
+                    self.send_back(async move { lease.release_patient().await });
+                } else if let Err(lease) = lease.release() {
+                    self.send_back(async move { lease.hand_back().await });
                 }
             }
             Rest::Scrub => {
                 pooled.made.reserved.unbind();
                 pooled.parted();
-                self.scrub(lease);
+                self.send_back(async move { lease.hand_back().await });
             }
         }
     }
 
-    fn scrub(&mut self, lease: Lease) {
+    /// A backend goes on its way back, behind one that is still on it.
+    fn send_back(&mut self, back: impl Future<Output = Result<(), ScrubError>> + Send + 'static) {
+        let before = self.scrubbing.take();
         self.scrubbing = Some(Box::pin(async move {
-            if let Err(cause) = lease.hand_back().await {
+            if let Some(before) = before {
+                before.await;
+            }
+            if let Err(cause) = back.await {
                 tracing::debug!(%cause, "backend closed instead of handed back");
             }
         }));
