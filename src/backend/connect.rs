@@ -233,6 +233,7 @@ impl Dialler {
             stream,
             target: Arc::new(Target::new(peer, tls, ready.key.clone())),
             key: ready.key,
+            login: super::who(&ready.parameters).into(),
             parameters: ready.parameters,
             notices: ready.notices,
             dialled_at: Instant::now(),

@@ -28,7 +28,7 @@ pub struct Findings {
     pub listen: bool,
     /// A statement was prepared by SQL.
     pub sql_prepare: bool,
-    /// The role is not the one that logged in.
+    /// The role or the session's user is not the one that a login gives.
     pub role: bool,
     /// Settings that were made in the session and hold on, by name; values as `pg_settings` shows them, in the
     /// database's encoding. Placeholders (names with a dot that no extension has claimed) are not among them: no
@@ -42,6 +42,7 @@ pub struct Findings {
 /// The name of our statement and portal.
 const NAME: &[u8] = b"_ov_examine\0";
 
+/// A role that `ALTER ROLE .. SET role` or `ALTER DATABASE .. SET role` gives every session is nobody's doing.
 /// What a transaction sets for itself looks like a setting of the session's, but the next transaction starts without it.
 /// Whatever lies in a schema depends on it; pg_depend has an index for that, the catalogues themselves have none.
 const QUESTION: &str = "/* onevault */ SELECT \
@@ -53,8 +54,17 @@ const QUESTION: &str = "/* onevault */ SELECT \
         AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()), \
     EXISTS (SELECT FROM pg_catalog.pg_listening_channels()), \
     EXISTS (SELECT FROM pg_catalog.pg_prepared_statements p WHERE p.from_sql), \
-    session_user OPERATOR(pg_catalog.<>) current_user \
-        OR pg_catalog.current_setting('role') OPERATOR(pg_catalog.<>) 'none', \
+    pg_catalog.current_setting('role') OPERATOR(pg_catalog.<>) coalesce( \
+        (SELECT pg_catalog.substr(c.setting, 6) FROM pg_catalog.pg_db_role_setting s \
+            CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) c (setting) \
+            WHERE pg_catalog.starts_with(c.setting, 'role=') \
+            AND (s.setdatabase OPERATOR(pg_catalog.=) 0::pg_catalog.oid OR s.setdatabase OPERATOR(pg_catalog.=) \
+                (SELECT d.oid FROM pg_catalog.pg_database d \
+                    WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())) \
+            AND (s.setrole OPERATOR(pg_catalog.=) 0::pg_catalog.oid OR s.setrole OPERATOR(pg_catalog.=) \
+                (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) session_user)) \
+            ORDER BY s.setrole OPERATOR(pg_catalog.=) 0::pg_catalog.oid, \
+                s.setdatabase OPERATOR(pg_catalog.=) 0::pg_catalog.oid LIMIT 1), 'none'), \
     (SELECT pg_catalog.string_agg( \
         pg_catalog.encode(pg_catalog.convert_to(s.name, pg_catalog.getdatabaseencoding()), 'hex') \
         OPERATOR(pg_catalog.||) '=' OPERATOR(pg_catalog.||) \
@@ -101,7 +111,8 @@ async fn ask(backend: &mut Backend) -> Result<Findings, ScrubError> {
         return Err(ScrubError::Refused { aside });
     }
     let findings = findings.ok_or(ScrubError::Answer("no row"))?;
-    Ok(Findings { aside, ..findings })
+    let role = findings.role || backend.is_another();
+    Ok(Findings { role, aside, ..findings })
 }
 
 /// Parse, Bind, Execute, Sync, with which the portal ends; then Close, Sync, so that a failure leaves nothing either. Under a name of ours, because the unnamed ones are the client's.

@@ -49,6 +49,8 @@ pub struct Backend {
     /// What it holds of the sessions that had it.
     pub memory: memory::Memory,
     settings: Settings,
+    /// Who had logged in, in the server's own spelling.
+    login: Box<[u8]>,
     target: Arc<cancel::Target>,
     /// The thread on whose runtime the socket is registered.
     home: ThreadId,
@@ -60,6 +62,16 @@ impl Backend {
     pub const fn settings(&self) -> &Settings {
         &self.settings
     }
+
+    /// Whether `SET SESSION AUTHORIZATION` is in force. The server reports that unasked.
+    fn is_another(&self) -> bool {
+        who(&self.parameters) != &*self.login
+    }
+}
+
+/// Who a server says the session's user is.
+fn who(parameters: &ParameterMap) -> &[u8] {
+    parameters.get(b"session_authorization").unwrap_or_default()
 }
 
 impl fmt::Debug for Backend {

@@ -76,7 +76,8 @@ pub(crate) struct Reply {
 
 /// Sends messages, of which only the last is answered by `ReadyForQuery`.
 pub(crate) async fn exchange(backend: &mut Backend, messages: &[u8]) -> Result<Reply, String> {
-    let mut conversation = Conversation::new(&mut backend.stream, 1 << 20);
+    let Backend { stream, parameters, .. } = backend;
+    let mut conversation = Conversation::new(stream, 1 << 20);
     conversation.send(messages).await.unwrap();
     let mut reply = Reply::default();
     loop {
@@ -84,6 +85,10 @@ pub(crate) async fn exchange(backend: &mut Backend, messages: &[u8]) -> Result<R
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         match message.tag {
             b'D' => reply.rows.push(text(message.body().get(6..).unwrap_or_default())),
+            b'S' => {
+                let mut parts = message.body().split(|&byte| byte == 0);
+                parameters.update(parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            }
             b'C' => reply.completed.push(text(message.body().trim_ascii_end()).replace('\0', "")),
             b'E' => {
                 let report = ServerReport::parse(message.body());

@@ -72,6 +72,32 @@ async fn each_reason_is_found_while_it_lasts() {
     }
 }
 
+/// `SET SESSION AUTHORIZATION` is found; a role that every login gets is not, but its absence is.
+#[tokio::test]
+async fn users_and_roles_are_those_of_a_login_or_found() {
+    let cluster = Cluster::start();
+    let (mut owner, _pools, _) = house(&cluster).await;
+    let settings = "CREATE ROLE other; GRANT other TO small; ALTER ROLE small SET role = 'postgres'; \
+        ALTER ROLE small IN DATABASE postgres SET role = 'other'";
+    ask(&mut owner, settings).await.unwrap();
+    let server = Server { role: RoleName::parse("small").unwrap(), ..cluster.server(SslMode::Disable) };
+    let mut small = dial(&destination(server, "postgres"), &Settings::default()).await.unwrap();
+    let by_owner = [
+        ("SET SESSION AUTHORIZATION small", true),
+        ("RESET SESSION AUTHORIZATION", false),
+        ("SET ROLE small", true),
+        ("RESET ROLE", false),
+    ];
+    let by_small = [("SELECT 1", false), ("SET ROLE NONE", true), ("RESET ROLE", false)];
+    for (backend, steps) in [(&mut owner, &by_owner[..]), (&mut small, &by_small[..])] {
+        for (sql, expected) in steps {
+            ask(backend, sql).await.unwrap();
+            let found = crate::backend::examine::examine(backend, Duration::from_secs(5)).await.unwrap();
+            assert_eq!(found.role, *expected, "after {sql}");
+        }
+    }
+}
+
 /// What the client holds outlives the question, what came meanwhile is kept, and a refusal leaves the backend in step.
 #[tokio::test]
 async fn a_session_does_not_notice_that_it_is_examined() {
