@@ -265,6 +265,27 @@ fn quoted(sql: &mut Vec<u8>, quote: u8, text: &[u8]) {
     sql.push(quote);
 }
 
+/// Whose last values `lastval()` and `currval()` answer with on one backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sequences {
+    /// Nobody's: no session has had the backend since they were discarded.
+    #[default]
+    Nobody,
+    /// One session's: no other has had the backend since.
+    Of(Claim),
+    /// Perhaps those of several sessions.
+    Anybody,
+}
+
+/// A session's claim to what a backend holds. Its number changes whenever the session has had another backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// The session.
+    pub session: SessionId,
+    /// The number that the session gave it.
+    pub number: u64,
+}
+
 /// What one backend holds.
 #[derive(Debug, Default)]
 pub struct Memory {
@@ -274,6 +295,6 @@ pub struct Memory {
     pub prepared: prepared::Cache,
     /// Whose unnamed statement it holds.
     pub unnamed: Option<SessionId>,
-    /// Whose `lastval()` and `currval()` it may answer.
-    pub sequences: Option<SessionId>,
+    /// Whose `lastval()` and `currval()` it answers.
+    pub sequences: Sequences,
 }

@@ -16,7 +16,7 @@ use crate::telemetry;
 
 use super::arena::{Arena, Span};
 use super::lease::Request;
-use super::note::{Injected, Note};
+use super::note::Note;
 use super::statements::{Statement, Statements};
 
 /// Finished executions that wait for their `ReadyForQuery`; more are recorded without its transaction status.
@@ -72,7 +72,7 @@ impl Op {
 
     /// Whether it is ours and fails as the client's.
     pub(crate) const fn fails_for_client(&self) -> bool {
-        matches!(self.note, Note::Injected(Injected::Parse(..) | Injected::Unnamed)) && self.error.is_some()
+        matches!(self.note, Note::Injected(injected) if injected.fails_for_client()) && self.error.is_some()
     }
 }
 

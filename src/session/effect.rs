@@ -38,6 +38,8 @@ pub(crate) enum Effect {
     DeallocateAll,
     /// `DISCARD ALL`
     DiscardAll,
+    /// `DISCARD SEQUENCES`
+    DiscardSequences,
     /// `PREPARE name ..`, `EXECUTE name ..`, and whatever else speaks of prepared statements by SQL.
     SqlPrepare,
     /// State is made that cannot be carried.
@@ -50,6 +52,67 @@ pub(crate) enum Effect {
     SequenceStep,
     /// A function that is not known, `DO`, `CALL`: it may do any of these.
     Unsure,
+}
+
+/// What an effect is about, where that is all that matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum About<'a> {
+    /// Transactions, savepoints and settings, which only make sense together.
+    Journal,
+    /// The session's prepared statements: the one of this name, or all.
+    Statements(Option<&'a Name>),
+    /// Everything that a session can have.
+    Everything,
+    /// What its sequences gave it is forgotten.
+    Sequences,
+    /// A pin may be over.
+    Pins,
+    /// What may be there even if the statement failed.
+    Suspicion(Suspicion),
+}
+
+/// Something that may be left behind, though no text can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Suspicion {
+    /// [`Effect::Pin`]
+    Pin(Reason),
+    /// [`Effect::SqlPrepare`]
+    SqlPrepare,
+    /// [`Effect::SequenceRead`]
+    SequenceRead,
+    /// [`Effect::SequenceStep`]
+    SequenceStep,
+    /// [`Effect::Unsure`]
+    Unsure,
+}
+
+impl Effect {
+    /// What it is about.
+    pub(crate) const fn about(&self) -> About<'_> {
+        match self {
+            Self::Begin
+            | Self::Commit
+            | Self::Rollback
+            | Self::Chain
+            | Self::Savepoint(_)
+            | Self::Release(_)
+            | Self::RollbackTo(_)
+            | Self::Set(..)
+            | Self::Reset(_)
+            | Self::ResetAll
+            | Self::SetLocal(_) => About::Journal,
+            Self::Deallocate(name) => About::Statements(Some(name)),
+            Self::DeallocateAll => About::Statements(None),
+            Self::DiscardAll => About::Everything,
+            Self::DiscardSequences => About::Sequences,
+            Self::MayUnpin => About::Pins,
+            Self::Pin(reason) => About::Suspicion(Suspicion::Pin(*reason)),
+            Self::SqlPrepare => About::Suspicion(Suspicion::SqlPrepare),
+            Self::SequenceRead => About::Suspicion(Suspicion::SequenceRead),
+            Self::SequenceStep => About::Suspicion(Suspicion::SequenceStep),
+            Self::Unsure => About::Suspicion(Suspicion::Unsure),
+        }
+    }
 }
 
 /// What the statements of one text leave behind. Equal to the default when they leave nothing.

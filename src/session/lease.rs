@@ -174,6 +174,12 @@ impl<T> Lease<T> {
         self.out_of_step
     }
 
+    /// Requests of the extended protocol wait for their `Sync`.
+    #[must_use]
+    pub const fn is_unsynced(&self) -> bool {
+        self.unsynced
+    }
+
     /// An error is out: the server ignores everything before the next `Sync`.
     #[must_use]
     pub const fn is_skipping(&self) -> bool {

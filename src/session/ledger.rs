@@ -428,7 +428,7 @@ fn fate_of(note: &Note, tag: u8) -> Fate {
         Note::Named(..) | Note::Again(_) | Note::Bound(_) => Fate::Forward,
         Note::Injected(_) if tag == backend::NOTIFICATION_RESPONSE => Fate::Forward,
         Note::Injected(Injected::Parse(id, _)) if error => Fate::Rename(*id),
-        Note::Injected(Injected::Unnamed) if error => Fate::Forward,
+        Note::Injected(injected) if error && injected.fails_for_client() => Fate::Forward,
         Note::Injected(_) => Fate::Swallow,
     }
 }

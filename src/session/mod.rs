@@ -25,6 +25,7 @@ mod pins;
 mod pooled;
 mod relay;
 mod rename;
+mod sequences;
 mod settings;
 mod shape;
 mod statements;

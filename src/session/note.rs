@@ -46,8 +46,19 @@ pub(crate) enum Injected {
     Close(u64, Had),
     /// `Parse` or `Close` of the unnamed statement.
     Unnamed,
+    /// `DISCARD SEQUENCES`.
+    Sequences,
+    /// A part of saying it in the client's own batch. Failing, the client hears the error for its own message.
+    SequencesInBatch,
     /// Whatever it answers, nobody minds.
     Aside,
+}
+
+impl Injected {
+    /// Whether the client hears of an error, as the server runs no more of the client's batch.
+    pub(crate) const fn fails_for_client(self) -> bool {
+        matches!(self, Self::Parse(..) | Self::Unnamed | Self::SequencesInBatch)
+    }
 }
 
 impl Note {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backend::Findings;
-use crate::backend::memory::{Carried, Memory, Name, Value};
+use crate::backend::memory::{Carried, Memory, Name, Sequences, Value};
 use crate::backend::prepared::{Copy, Interner};
 use crate::backend::{ParameterMap, Reserved, Seat};
 use crate::ids::SessionId;
@@ -18,11 +18,12 @@ use crate::protocol::tag::frontend;
 
 use super::classify::{Classifier, Rules, carried};
 use super::commons::Habits;
-use super::effect::{Effect, Effects};
+use super::effect::{About, Effect, Effects, Suspicion};
 use super::ledger::Long;
 use super::names::Names;
 use super::note::{Had, Injected, Listener, Note, Told};
 use super::pins::{Pins, Reason, Shown};
+use super::sequences::LastValues;
 use super::settings::Journal;
 
 /// The statement without a name.
@@ -51,6 +52,7 @@ pub(crate) struct Made {
 pub(crate) struct Pooled {
     pub(crate) made: Made,
     pub(crate) journal: Journal,
+    pub(crate) last_values: LastValues,
     pub(crate) names: Names,
     pub(crate) unnamed: Option<(u64, Arc<Unnamed>)>,
     /// The one that the server last said `ParseComplete` for.
@@ -104,6 +106,7 @@ impl Pooled {
             pins.add(Reason::Setting);
         }
         Self {
+            last_values: LastValues::new(made.id),
             made,
             journal: Journal::default(),
             names: Names::default(),
@@ -231,77 +234,52 @@ impl Pooled {
 
     /// One statement is complete.
     fn completed(&mut self, effect: &Effect, tag: &[u8], memory: &mut Memory) {
-        match effect {
-            Effect::Commit if tag == b"ROLLBACK" => self.journal.completed(&Effect::Rollback),
-            Effect::Begin
-            | Effect::Commit
-            | Effect::Rollback
-            | Effect::Chain
-            | Effect::Savepoint(_)
-            | Effect::Release(_)
-            | Effect::RollbackTo(_)
-            | Effect::Set(..)
-            | Effect::Reset(_)
-            | Effect::ResetAll
-            | Effect::SetLocal(_) => self.journal.completed(effect),
-            Effect::Deallocate(name) => {
+        match effect.about() {
+            About::Journal if *effect == Effect::Commit && tag == b"ROLLBACK" => {
+                self.journal.completed(&Effect::Rollback);
+            }
+            About::Journal => self.journal.completed(effect),
+            About::Statements(Some(name)) => {
                 self.names.closed(name);
                 self.examine |= !self.pins.is_empty();
             }
-            Effect::DeallocateAll => {
+            About::Statements(None) => {
                 self.names.clear();
                 memory.prepared.clear();
                 self.examine |= !self.pins.is_empty();
             }
-            Effect::DiscardAll => self.discarded(memory),
-            Effect::Pin(_)
-            | Effect::Unsure
-            | Effect::SqlPrepare
-            | Effect::SequenceRead
-            | Effect::SequenceStep => {
-                self.suspected(effect, memory);
+            About::Everything => self.discarded(memory),
+            About::Sequences => {
+                self.last_values.discarded(&mut memory.sequences);
+                self.pins.remove(Reason::Sequence);
             }
-            Effect::MayUnpin => self.examine |= !self.pins.is_empty(),
+            About::Suspicion(Suspicion::SequenceRead) => self.pin(Reason::Sequence),
+            About::Suspicion(suspicion) => self.suspected(suspicion),
+            About::Pins => self.examine |= !self.pins.is_empty(),
         }
     }
 
     /// A statement may have left something behind, whether it failed or not.
-    fn suspected(&mut self, effect: &Effect, memory: &mut Memory) {
-        match effect {
-            Effect::Pin(reason) => {
-                self.pin(*reason);
+    fn suspected(&mut self, suspicion: Suspicion) {
+        match suspicion {
+            Suspicion::Pin(reason) => {
+                self.pin(reason);
                 self.examine = true;
             }
-            Effect::Unsure => {
+            Suspicion::Unsure => {
                 (self.examine, self.dirty) = (true, true);
-                memory.sequences = Some(self.made.id);
+                self.last_values.stepped();
             }
-            Effect::SequenceRead => {
-                self.pin(Reason::Sequence);
-                self.made.habits.sequences_are_read();
-            }
-            Effect::SequenceStep => {
-                memory.sequences = Some(self.made.id);
+            // It was told of no value; of those that there may be, others will be asked for.
+            Suspicion::SequenceRead if self.last_values.may_be_asked() => self.pin(Reason::Sequence),
+            Suspicion::SequenceRead => {}
+            Suspicion::SequenceStep => {
+                self.last_values.stepped();
                 if self.made.habits.are_sequences_read() {
                     self.pin(Reason::Sequence);
                 }
             }
-            Effect::SqlPrepare => self.examine = true,
-            Effect::MayUnpin
-            | Effect::Begin
-            | Effect::Commit
-            | Effect::Rollback
-            | Effect::Chain
-            | Effect::Savepoint(_)
-            | Effect::Release(_)
-            | Effect::RollbackTo(_)
-            | Effect::Set(..)
-            | Effect::Reset(_)
-            | Effect::ResetAll
-            | Effect::SetLocal(_)
-            | Effect::Deallocate(_)
-            | Effect::DeallocateAll
-            | Effect::DiscardAll => {}
+            Suspicion::SqlPrepare => self.examine = true,
         }
     }
 
@@ -310,7 +288,7 @@ impl Pooled {
         self.journal.completed(&Effect::DiscardAll);
         memory.prepared.clear();
         memory.settings = Carried::default();
-        memory.sequences = None;
+        self.last_values.discarded(&mut memory.sequences);
         self.own_names = false;
         for reason in Reason::ALL {
             if !matches!(reason, Reason::Load | Reason::Seed | Reason::Function) {
@@ -325,6 +303,9 @@ impl Pooled {
             Note::Injected(Injected::Settings) => self.settings_failed = true,
             Note::Injected(Injected::Parse(id, _)) => memory.prepared.remove(*id),
             Note::Injected(Injected::Unnamed) => memory.unnamed = None,
+            Note::Injected(Injected::Sequences | Injected::SequencesInBatch) => {
+                memory.sequences = Sequences::Anybody;
+            }
             Note::Injected(Injected::Close(..) | Injected::Aside) => return,
             Note::Named(prepared, _) => memory.prepared.remove(prepared.id()),
             Note::Bound(id) => memory.prepared.distrust(*id),
@@ -332,7 +313,9 @@ impl Pooled {
             Note::Effects(effects, done) => {
                 let effects = Arc::clone(effects);
                 for (_, effect) in effects.list.iter().filter(|(at, _)| at >= done) {
-                    self.suspected(effect, memory);
+                    if let About::Suspicion(suspicion) = effect.about() {
+                        self.suspected(suspicion);
+                    }
                 }
             }
             Note::None | Note::Own | Note::Again(_) | Note::Closed => {}
@@ -345,6 +328,9 @@ impl Pooled {
             Note::Injected(Injected::Parse(id, had)) => restore(memory, *id, *had),
             Note::Injected(Injected::Close(id, had)) => restore(memory, *id, *had),
             Note::Injected(Injected::Unnamed) => memory.unnamed = None,
+            Note::Injected(Injected::Sequences | Injected::SequencesInBatch) => {
+                memory.sequences = Sequences::Anybody;
+            }
             Note::Named(prepared, had) => {
                 restore(memory, prepared.id(), *had);
                 self.names.failed(name);

@@ -94,6 +94,7 @@ impl Journal {
             | Effect::SqlPrepare
             | Effect::Pin(_)
             | Effect::MayUnpin
+            | Effect::DiscardSequences
             | Effect::SequenceRead
             | Effect::SequenceStep
             | Effect::Unsure => {}

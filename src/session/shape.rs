@@ -17,7 +17,7 @@ use crate::protocol::tag::frontend;
 use crate::protocol::write;
 
 use super::classify::{Classifier, classify};
-use super::effect::{Effect, Effects};
+use super::effect::{About, Effect, Effects, Suspicion};
 use super::lease::Request;
 use super::ledger::Ledger;
 use super::names::Named;
@@ -57,6 +57,7 @@ pub(crate) enum Form {
 impl Shaper<'_> {
     /// A lease begins: settings are brought up to date.
     pub(crate) fn begin(&mut self) {
+        self.pooled.last_values.come_to(&mut self.memory.sequences);
         let want = self.pooled.settings().clone();
         if want == self.memory.settings {
             return;
@@ -87,6 +88,8 @@ impl Shaper<'_> {
             frontend::QUERY => {
                 self.pooled.forget_unnamed();
                 self.memory.unnamed = None;
+                // What it does is known when it has gone.
+                self.own_sequences();
                 self.pooled.long = Some(Box::new(Classifier::new(&self.pooled.made.rules)));
                 Ok(Form::AsIs(Note::None))
             }
@@ -99,7 +102,7 @@ impl Shaper<'_> {
             frontend::CLOSE => self.close(raw, body),
             frontend::EXECUTE => Ok(Form::AsIs(self.execute(views::execute(body)))),
             frontend::FUNCTION_CALL => {
-                self.memory.sequences = Some(self.pooled.made.id);
+                self.own_sequences();
                 Ok(Form::AsIs(Note::Effects(Arc::clone(&self.pooled.unsure), 0)))
             }
             _ => Ok(Form::AsIs(Note::None)),
@@ -130,35 +133,45 @@ impl Shaper<'_> {
                 self.give_own_names();
                 self.sync(simple);
                 self.pooled.pin(Reason::SqlPrepare);
-            } else if *effect == Effect::SequenceRead {
-                self.own_sequences(simple);
+            }
+            match effect.about() {
+                About::Suspicion(Suspicion::SequenceRead) => {
+                    self.pooled.made.habits.sequences_are_read();
+                    self.own_sequences();
+                }
+                About::Suspicion(Suspicion::SequenceStep) => self.own_sequences(),
+                // Whether it may run behind another statement is not known.
+                About::Suspicion(Suspicion::Unsure) if simple => self.own_sequences(),
+                About::Suspicion(Suspicion::Unsure | Suspicion::SqlPrepare | Suspicion::Pin(_))
+                | About::Journal
+                | About::Statements(_)
+                | About::Everything
+                | About::Sequences
+                | About::Pins => {}
             }
         }
     }
 
-    /// A sequence's last value must not be another session's.
-    fn own_sequences(&mut self, simple: bool) {
-        if self.memory.sequences.is_none() || self.memory.sequences == Some(self.pooled.made.id) {
+    /// The values that sequences gave are this session's own, or none: those of others are discarded.
+    fn own_sequences(&mut self) {
+        if self.pooled.last_values.are_on(self.memory.sequences) {
             return;
         }
-        self.memory.sequences = None;
-        for (tag, body) in [
-            (frontend::PARSE, [SEQUENCES, b"\0DISCARD SEQUENCES\0\0\0"].concat()),
-            (frontend::BIND, [SEQUENCES, b"\0", SEQUENCES, b"\0\0\0\0\0\0\0"].concat()),
-            (frontend::EXECUTE, [SEQUENCES, b"\0\0\0\0\0"].concat()),
-            (frontend::CLOSE, [b"P", SEQUENCES, b"\0"].concat()),
-            (frontend::CLOSE, [b"S", SEQUENCES, b"\0"].concat()),
+        self.pooled.last_values.discarded(&mut self.memory.sequences);
+        if !self.ledger.lease().is_unsynced() {
+            return self.query(b"DISCARD SEQUENCES", Injected::Sequences);
+        }
+        // In a batch, which a `Query` would end.
+        for (tag, request, body) in [
+            (frontend::PARSE, Request::Parse, [SEQUENCES, b"\0DISCARD SEQUENCES\0\0\0"].concat()),
+            (frontend::BIND, Request::Bind, [SEQUENCES, b"\0", SEQUENCES, b"\0\0\0\0\0\0\0"].concat()),
+            (frontend::EXECUTE, Request::Execute, [SEQUENCES, b"\0\0\0\0\0"].concat()),
+            (frontend::CLOSE, Request::Close, [b"P", SEQUENCES, b"\0"].concat()),
+            (frontend::CLOSE, Request::Close, [b"S", SEQUENCES, b"\0"].concat()),
         ] {
             self.message(tag, &body);
-            let request = match tag {
-                frontend::PARSE => Request::Parse,
-                frontend::BIND => Request::Bind,
-                frontend::EXECUTE => Request::Execute,
-                _ => Request::Close,
-            };
-            self.ledger.inject(request, Injected::Aside, SEQUENCES);
+            self.ledger.inject(request, Injected::SequencesInBatch, SEQUENCES);
         }
-        self.sync(simple);
     }
 
     /// Makes the client's statement known on this backend by the client's own name.

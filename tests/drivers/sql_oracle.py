@@ -209,7 +209,8 @@ def statement(tree):
     elif kind == "DiscardStmt":
         target = node["target"]
         if target != "DISCARD_PLANS":
-            yield "discardall" if target == "DISCARD_ALL" else "mayunpin"
+            words = {"DISCARD_ALL": "discardall", "DISCARD_SEQUENCES": "discardsequences"}
+            yield words.get(target, "mayunpin")
     elif kind == "ListenStmt":
         yield "pin listen"
     elif kind in ("UnlistenStmt", "ClosePortalStmt", "DropStmt"):

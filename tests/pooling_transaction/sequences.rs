@@ -4,7 +4,7 @@
 
 use crate::support::both::count;
 use crate::support::messages::*;
-use crate::support::pooled::Pooled;
+use crate::support::pooled::{Pooled, is_transaction, say};
 
 /// The thief steps sequences of its own and of the same session state with every theft.
 const SCENE: &str = "CREATE SEQUENCE s; CREATE SEQUENCE s2; CREATE TABLE t (id serial, g int GENERATED ALWAYS AS IDENTITY, x int)";
@@ -39,17 +39,165 @@ fn values_within_a_transaction_are_right() {
             "BEGIN; INSERT INTO t (x) VALUES (2), (3); SELECT currval('t_id_seq'), lastval(); ROLLBACK",
             "SELECT setval('s2', 50); SELECT currval('s2')",
         ] {
-            heard.extend(crate::support::pooled::say(wire, &query(text)));
+            heard.extend(say(wire, &query(text)));
         }
         heard
     });
     assert_eq!(count(&heard, "B ErrorResponse"), 0, "{heard:#?}");
 }
 
-/// Transactions apart, with a theft between: the very first time that a session of this customer asks, and ever after.
+/// Message by message in one transaction, on a backend where somebody else has just stepped sequences: the very first time.
+#[test]
+fn values_of_a_transaction_are_right_the_first_time() {
+    let said = |sql: &str| all(&[parse("", sql), bind("", "", &[]), execute("", 0)]);
+    for number in 0..3 {
+        let pooled = Pooled::new(&format!("firstly_{number}"));
+        pooled.direct().rows(SCENE);
+        let mut wire = pooled.enter();
+        pooled.steal_and_leave();
+        let batches: &[Vec<u8>] = match number {
+            0 => &[
+                query("BEGIN"),
+                query("INSERT INTO t (x) VALUES (1)"),
+                query("SELECT lastval(), currval('t_id_seq')"),
+            ],
+            1 => &[
+                all(&[said("BEGIN"), sync()]),
+                all(&[said("INSERT INTO t (x) VALUES (1)"), sync()]),
+                all(&[said("SELECT lastval(), currval('t_id_seq')"), sync()]),
+            ],
+            // A batch that a simple query ends: one transaction, which nothing of ours may part.
+            _ => &[
+                query("BEGIN"),
+                all(&[said("SELECT 1"), query("INSERT INTO t (x) VALUES (1)")]),
+                query("SELECT lastval(), currval('t_id_seq')"),
+            ],
+        };
+        let heard: Vec<_> = batches.iter().flat_map(|batch| say(&mut wire, batch)).collect();
+        assert!(heard.contains(&"B DataRow 1|1".to_owned()), "{heard:#?}");
+        // Another session's is not among them.
+        assert_eq!(wire.sqlstate("SELECT currval('thief.stolen')"), "55000");
+        wire.rows("ROLLBACK");
+    }
+}
+
+/// Nobody was there in between: what a session left in one transaction is there in the next, the very first time.
+#[test]
+fn values_stay_on_a_backend_that_nobody_took() {
+    let pooled = Pooled::of("lonely", 4, serde_json::json!({}));
+    pooled.direct().rows(SCENE);
+    let (mut wire, mut other) = (pooled.enter(), pooled.enter());
+    // A backend more, which has been used last when the session comes back.
+    wire.rows("BEGIN");
+    other.rows("SELECT 1");
+    wire.rows("INSERT INTO t (x) VALUES (1); COMMIT");
+    assert_eq!(wire.value("SELECT lastval()"), "1");
+    assert_eq!(wire.value("SELECT currval('t_id_seq')"), "1");
+}
+
+/// The first question of a customer's sessions may come too late: then it is answered as on a connection where nothing has
+/// stepped, and never with another one's value. From then on what a session steps stays with it.
+#[test]
+fn a_value_that_is_lost_is_an_error_and_the_last_to_be_lost() {
+    let pooled = Pooled::new("lost");
+    pooled.direct().rows(SCENE);
+    let mut wire = pooled.enter();
+    let first = wire.value("SELECT nextval('s')");
+    pooled.steal_and_leave();
+    if is_transaction() {
+        assert_eq!(wire.sqlstate("SELECT currval('s')"), "55000");
+        assert_eq!(wire.sqlstate("SELECT lastval()"), "55000");
+    } else {
+        assert_eq!(wire.value("SELECT currval('s')"), first);
+    }
+    // It was told nothing and holds nothing.
+    pooled.steal_and_leave();
+    let second = wire.value("SELECT nextval('s')");
+    pooled.assert_held("sequence");
+    assert_eq!(wire.value("SELECT currval('s')"), second);
+    wire.rows("DISCARD SEQUENCES");
+    pooled.steal_and_leave();
+    assert_eq!(wire.sqlstate("SELECT lastval()"), "55000");
+    // Another session of the same customer is held from its first step.
+    let mut other = pooled.enter();
+    let third = other.value("SELECT nextval('s')");
+    pooled.assert_held("sequence");
+    assert_eq!(other.value("SELECT lastval()"), third);
+}
+
+/// Steps that no text shows, by a trigger or behind a view, are as much one's own as those that are seen.
+#[test]
+fn unseen_steps_are_kept_apart() {
+    for (word, step) in [("trigger", "UPDATE watched SET x = 2"), ("view", "TABLE stepping")] {
+        let pooled = Pooled::new(word);
+        pooled.direct().rows(SCENE);
+        pooled.direct().rows(
+            "CREATE TABLE watched AS SELECT 1 AS x;
+             CREATE FUNCTION steps() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM nextval('s2'); RETURN new; END$$;
+             CREATE TRIGGER steps BEFORE UPDATE ON watched FOR EACH ROW EXECUTE FUNCTION steps();
+             CREATE VIEW stepping AS SELECT nextval('s2') AS x",
+        );
+        let (mut one, mut two) = (pooled.enter(), pooled.enter());
+        let own = one.value("SELECT nextval('s')");
+        two.rows(step);
+        for (text, expected) in [("SELECT lastval()", Some(own)), ("SELECT currval('s2')", None)] {
+            let heard = one.talk(&query(text));
+            let found =
+                heard.iter().find(|frame| frame.tag == b'D').and_then(|frame| frame.values().remove(0));
+            let expected = expected.filter(|_| !is_transaction());
+            assert_eq!(found, expected, "{text} after {step}");
+        }
+    }
+}
+
+/// A session's older values on a backend that it comes back to are no answer either.
+#[test]
+fn stale_values_of_ones_own_are_no_answer() {
+    let pooled = Pooled::of("stale", 2, serde_json::json!({ "pool": { "wait_timeout_ms": 15_000 } }));
+    pooled.direct().rows(SCENE);
+    let (mut one, mut other) = (pooled.enter(), pooled.enter());
+    one.rows("SELECT nextval('s')");
+    let first = one.value("SELECT pg_backend_pid()");
+    // The other takes the first backend, so that the one goes to the second.
+    other.rows("BEGIN");
+    let taken = other.value("SELECT pg_backend_pid()");
+    let newest = one.value("SELECT nextval('s')");
+    other.rows("COMMIT");
+    let last = one.talk(&query("SELECT currval('s')"));
+    let answered: Vec<_> = last
+        .iter()
+        .filter(|frame| frame.tag == b'D')
+        .map(crate::support::transcript::Frame::values)
+        .collect();
+    assert!(answered.is_empty() || answered[0] == [Some(newest)], "{answered:?}, on {first} and {taken}");
+}
+
+/// A sequence that gives a backend several values at a time still counts upwards for each session.
+#[test]
+fn cached_values_never_go_back() {
+    let pooled = Pooled::of("cached", 2, serde_json::json!({ "pool": { "wait_timeout_ms": 15_000 } }));
+    pooled.direct().rows("CREATE SEQUENCE many CACHE 20");
+    let mut wires = [pooled.enter(), pooled.enter(), pooled.enter()];
+    let mut last = [0_u64; 3];
+    for round in 0..30 {
+        for (number, wire) in wires.iter_mut().enumerate() {
+            // Who comes next has the other backend.
+            if (round + number) % 2 == 0 {
+                wire.rows("BEGIN");
+            }
+            let value: u64 = wire.value("SELECT nextval('many')").parse().unwrap();
+            assert!(value > last[number], "{value} after {} in round {round}", last[number]);
+            last[number] = value;
+        }
+        wires.iter_mut().for_each(|wire| drop(wire.rows("COMMIT")));
+    }
+}
+
+/// Transactions apart, with a theft between, where it is known that this customer asks.
 #[test]
 fn values_are_not_lost_between_transactions() {
     let pooled = Pooled::new("apart");
+    assert_eq!(pooled.enter().sqlstate("SELECT lastval()"), "55000");
     let steps: Vec<Vec<u8>> = [
         "SELECT nextval('s')",
         "SELECT currval('s')",
@@ -67,14 +215,14 @@ fn values_are_not_lost_between_transactions() {
     .map(query)
     .into();
     for round in 0..3 {
-        // A session that has asked may hold its backend, so that thefts are tried and not demanded.
         let heard = pooled.both(|wire, _| {
             wire.rows("DROP TABLE IF EXISTS t; DROP SEQUENCE IF EXISTS s, s2");
             wire.rows(SCENE);
             let mut heard = Vec::new();
             for step in &steps {
-                heard.extend(crate::support::pooled::say(wire, step));
-                let _ = pooled.try_steal();
+                heard.extend(say(wire, step));
+                // What it stepped itself would hold the backend for the thief.
+                let _ = pooled.try_steal_and_leave();
             }
             heard
         });

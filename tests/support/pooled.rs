@@ -111,6 +111,14 @@ impl Pooled {
         self.thief.lock().unwrap().leave();
     }
 
+    /// The thief has the backend once if it can get it, and then ends its session.
+    pub(crate) fn try_steal_and_leave(&self) -> Option<String> {
+        let mut thief = self.thief.lock().unwrap();
+        let pid = thief.steal_once();
+        thief.leave();
+        pid
+    }
+
     /// The thief is turned away, because the victim holds the backend for this reason. Says nothing in session pooling.
     pub(crate) fn assert_held(&self, reason: &str) {
         if !is_transaction() {

@@ -10,7 +10,7 @@ use tokio::io::{AsyncWrite as _, Interest};
 use tokio::net::TcpStream;
 
 use crate::backend::Backend;
-use crate::backend::memory::Carried;
+use crate::backend::memory::{Carried, Claim, Sequences};
 use crate::backend::wire::{is_silent, socket_is_silent};
 use crate::protocol::write;
 use crate::stream::Stream;
@@ -34,11 +34,16 @@ impl Kept {
         Box::new(Self { idle_since: backend.dialled_at, backend, in_step: false })
     }
 
-    /// How well it fits a session on this thread: its socket need not move, its settings need not change.
-    pub(super) fn score(&self, want: &Carried) -> u8 {
+    /// How well it fits a session on this thread: the session's sequences have their last values there, its socket need
+    /// not move, its settings need not change.
+    pub(super) fn score(&self, want: &Carried, own: Option<Claim>) -> u8 {
+        let memory = &self.backend.memory;
+        if own.is_some_and(|claim| memory.sequences == Sequences::Of(claim)) {
+            return u8::MAX;
+        }
         let is_here = HERE.with(|here| *here == self.backend.home);
-        match (is_here, self.backend.memory.settings == *want) {
-            (true, true) => u8::MAX,
+        match (is_here, memory.settings == *want) {
+            (true, true) => own.map_or(u8::MAX, |_| 3),
             (true, false) => 2,
             (false, true) => 1,
             (false, false) => 0,

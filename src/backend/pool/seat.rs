@@ -16,7 +16,7 @@ use super::register::{Kind, Seated, Shelf};
 use super::{Inner, LeaseError};
 use crate::backend::connect::{ConnectError, Destination, Extent};
 use crate::backend::limits::{Blocked, Grant, HostId, Place, WaiterId};
-use crate::backend::memory::Carried;
+use crate::backend::memory::{Carried, Claim};
 use crate::backend::{ParameterMap, Settings};
 use crate::config::PoolMode;
 use crate::customers::Customer;
@@ -27,7 +27,11 @@ use crate::protocol::sqlstate::SqlState;
 type Coming = Pin<Box<dyn Future<Output = Result<Lease, LeaseError>> + Send>>;
 
 /// Where a session's leases come from: one kind of backend, within the limits of its customer.
-pub struct Seat(Arc<Chair>);
+pub struct Seat {
+    chair: Arc<Chair>,
+    /// By which the session finds a backend that it had and that nobody has had since.
+    own: Option<Claim>,
+}
 
 /// What a seat and its leases share.
 pub(super) struct Chair {
@@ -62,16 +66,23 @@ impl Seat {
         let seated = inner.with(|register| register.sit(customer, login, to, (kind, &config)));
         let Seated { place, host, shelf, lane_breaker, host_breaker } = seated;
         let (inner, wait_timeout) = (Arc::clone(inner), customer.wait_timeout);
-        Self(Arc::new(Chair { inner, place, shelf, host, lane_breaker, host_breaker, wait_timeout }))
+        let chair = Arc::new(Chair { inner, place, shelf, host, lane_breaker, host_breaker, wait_timeout });
+        Self { chair, own: None }
+    }
+
+    /// Looks for the backend with this claim before any other, from now on.
+    pub const fn look_for(&mut self, own: Option<Claim>) {
+        self.own = own;
     }
 
     /// A backend at once, if one is idle within all limits and nobody waits for it: rather one of this thread's, then
     /// one that has the settings that are wanted.
     pub fn try_lease(&mut self, want: &Carried) -> Option<Lease> {
-        let Chair { inner, place, .. } = &*self.0;
+        let Chair { inner, place, .. } = &*self.chair;
+        let own = self.own;
         loop {
-            let taken = inner.with(|register| register.turns.try_take(*place, |kept| kept.score(want)));
-            let mut lease = Lease::new(taken?, Hold::new(Arc::clone(&self.0)));
+            let taken = inner.with(|register| register.turns.try_take(*place, |kept| kept.score(want, own)));
+            let mut lease = Lease::new(taken?, Hold::new(Arc::clone(&self.chair)));
             if lease.wake() {
                 return Some(lease);
             }
@@ -83,25 +94,25 @@ impl Seat {
         if let Some(lease) = self.try_lease(want) {
             return Box::pin(std::future::ready(Ok(lease)));
         }
-        Box::pin(lease(Arc::clone(&self.0)))
+        Box::pin(lease(Arc::clone(&self.chair)))
     }
 
     /// The startup settings of its backends.
     #[must_use]
     pub fn settings(&self) -> &Settings {
-        &self.0.shelf.kind.settings
+        &self.chair.shelf.kind.settings
     }
 
     /// What a backend of this kind last reported, if any is known.
     #[must_use]
     pub fn parameters(&self) -> Option<ParameterMap> {
-        self.0.shelf.parameters()
+        self.chair.shelf.parameters()
     }
 }
 
 impl fmt::Debug for Seat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Seat").field("kind", &self.0.shelf.kind).finish_non_exhaustive()
+        f.debug_struct("Seat").field("kind", &self.chair.shelf.kind).finish_non_exhaustive()
     }
 }
 

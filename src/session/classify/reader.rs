@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 
 use crate::backend::memory::Value;
-use crate::session::effect::{Effect, Effects};
+use crate::session::effect::{About, Effect, Effects, Suspicion};
 use crate::session::pins::Reason;
 use crate::sql::{Ident, Kind, Token};
 
@@ -332,30 +332,17 @@ impl<R: Borrow<Rules>> Reader<R> {
 
 /// A bit of its own for each effect without a name.
 fn bit_of(effect: &Effect) -> u32 {
-    match effect {
-        Effect::Unsure => 1,
-        Effect::SequenceStep => 1 << 1,
-        Effect::SequenceRead => 1 << 2,
-        Effect::MayUnpin => 1 << 3,
-        Effect::SqlPrepare => 1 << 4,
-        Effect::Pin(reason) => {
-            let place = Reason::ALL.iter().position(|known| known == reason).unwrap_or_default();
+    match effect.about() {
+        About::Suspicion(Suspicion::Unsure) => 1,
+        About::Suspicion(Suspicion::SequenceStep) => 1 << 1,
+        About::Suspicion(Suspicion::SequenceRead) => 1 << 2,
+        About::Pins => 1 << 3,
+        About::Suspicion(Suspicion::SqlPrepare) => 1 << 4,
+        About::Suspicion(Suspicion::Pin(reason)) => {
+            let place = Reason::ALL.iter().position(|known| *known == reason).unwrap_or_default();
             1_u32 << 8 << place
         }
-        Effect::Begin
-        | Effect::Commit
-        | Effect::Rollback
-        | Effect::Chain
-        | Effect::Savepoint(_)
-        | Effect::Release(_)
-        | Effect::RollbackTo(_)
-        | Effect::Set(..)
-        | Effect::Reset(_)
-        | Effect::ResetAll
-        | Effect::SetLocal(_)
-        | Effect::Deallocate(_)
-        | Effect::DeallocateAll
-        | Effect::DiscardAll => 0,
+        About::Journal | About::Statements(_) | About::Everything | About::Sequences => 0,
     }
 }
 
@@ -378,6 +365,7 @@ fn bytes_of(effect: &Effect) -> usize {
         | Effect::ResetAll
         | Effect::DeallocateAll
         | Effect::DiscardAll
+        | Effect::DiscardSequences
         | Effect::SqlPrepare
         | Effect::Pin(_)
         | Effect::MayUnpin

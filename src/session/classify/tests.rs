@@ -42,6 +42,7 @@ fn word(effect: &Effect) -> String {
         | Effect::ResetAll
         | Effect::DeallocateAll
         | Effect::DiscardAll
+        | Effect::DiscardSequences
         | Effect::SqlPrepare
         | Effect::MayUnpin
         | Effect::SequenceRead

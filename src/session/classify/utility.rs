@@ -37,7 +37,8 @@ impl<R: Borrow<Rules>> Reader<R> {
             }
             b"discard" => match self.head.word(1).as_bytes() {
                 b"all" => self.push(Effect::DiscardAll),
-                b"temp" | b"temporary" | b"sequences" => self.push(Effect::MayUnpin),
+                b"sequences" => self.push(Effect::DiscardSequences),
+                b"temp" | b"temporary" => self.push(Effect::MayUnpin),
                 _ => {}
             },
             b"set" => self.understand_set(),

@@ -98,6 +98,7 @@ impl Relay<'_> {
     pub(super) fn take_lease(&mut self) -> bool {
         let Some(pooled) = &mut self.pooled else { return false };
         let want = pooled.journal.current();
+        pooled.made.seat.look_for(pooled.last_values.claim());
         if let Some(lease) = pooled.made.seat.try_lease(want) {
             self.begin(lease);
             return true;

@@ -15,7 +15,7 @@ use super::super::names::is_stateless;
 use super::super::{Classifier, Rules, classify};
 use super::word;
 use crate::backend::memory::Value;
-use crate::session::effect::{Effect, Effects};
+use crate::session::effect::{About, Effect, Effects, Suspicion};
 use crate::session::pins::Reason;
 
 /// Statements that the suite of PostgreSQL 15 has; fewer means that it was not read.
@@ -104,18 +104,20 @@ fn is_call_told(path: &str, found: &[&Effect]) -> bool {
 /// Whether something in the parse tree is a reason for what we say.
 fn has_reason(effect: &Effect, expected: &[String]) -> bool {
     let told = |words: &[&str]| expected.iter().any(|left| words.iter().any(|word| left.starts_with(word)));
-    match effect {
-        Effect::Unsure => {
+    match effect.about() {
+        _ if matches!(effect, Effect::Set(..)) => told(&["set", "config"]),
+        About::Suspicion(Suspicion::Unsure) => {
             told(&["unsure"])
                 || expected
                     .iter()
                     .any(|left| left.strip_prefix("call ").is_some_and(|path| !is_call_told(path, &[])))
         }
-        Effect::Set(..) => told(&["set", "config"]),
-        Effect::Pin(Reason::TemporaryObject) => {
+        About::Suspicion(Suspicion::Pin(Reason::TemporaryObject)) => {
             told(&["pin temporary_object", "set search_path", "local search_path", "config"])
         }
-        Effect::Pin(Reason::Setting | Reason::Role | Reason::Encoding | Reason::Seed) => told(&[
+        About::Suspicion(Suspicion::Pin(
+            Reason::Setting | Reason::Role | Reason::Encoding | Reason::Seed,
+        )) => told(&[
             "set",
             "local",
             "config",
@@ -125,22 +127,15 @@ fn has_reason(effect: &Effect, expected: &[String]) -> bool {
             "call pg_catalog.setseed",
         ]),
         // Every `DROP`, and `RESET ROLE`.
-        Effect::MayUnpin => true,
-        Effect::SequenceStep | Effect::SequenceRead | Effect::Pin(_) => told(&[&word(effect), "call"]),
-        Effect::Begin
-        | Effect::Commit
-        | Effect::Rollback
-        | Effect::Chain
-        | Effect::Savepoint(_)
-        | Effect::Release(_)
-        | Effect::RollbackTo(_)
-        | Effect::Reset(_)
-        | Effect::ResetAll
-        | Effect::SetLocal(_)
-        | Effect::Deallocate(_)
-        | Effect::DeallocateAll
-        | Effect::DiscardAll
-        | Effect::SqlPrepare => told(&[&word(effect)]) || told(&["config"]),
+        About::Pins => true,
+        About::Suspicion(Suspicion::SequenceStep | Suspicion::SequenceRead | Suspicion::Pin(_)) => {
+            told(&[&word(effect), "call"])
+        }
+        About::Suspicion(Suspicion::SqlPrepare)
+        | About::Journal
+        | About::Statements(_)
+        | About::Everything
+        | About::Sequences => told(&[&word(effect)]) || told(&["config"]),
     }
 }
 

@@ -71,7 +71,7 @@ fn prepared_statements_of_sql_are_told() {
         ),
         (
             "DISCARD ALL; DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES",
-            "4: discardall, 2 mayunpin, 3 mayunpin",
+            "4: discardall, 2 mayunpin, 3 discardsequences",
         ),
     ]);
 }
