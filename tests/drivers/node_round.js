@@ -4,7 +4,7 @@ const assert = require('node:assert')
 const fs = require('node:fs')
 const { pipeline } = require('node:stream/promises')
 const { Readable } = require('node:stream')
-const { Client, Pool } = require('pg')
+const { Client, Pool, Query } = require('pg')
 const Cursor = require('pg-cursor')
 const { from: copyFrom, to: copyTo } = require('pg-copy-streams')
 
@@ -96,6 +96,14 @@ async function cancelling(client) {
   await client.query("SET statement_timeout = '100ms'")
   await expect('57014', client.query('SELECT pg_sleep(30)'))
   await client.query('RESET statement_timeout')
+  const query = new Query('SELECT pg_sleep(30)')
+  const cancelled = new Promise((resolve) => query.once('error', (error) => resolve(error.code)))
+  client.query(query)
+  await new Promise((resolve) => setTimeout(resolve, 200))
+  const canceller = new Client({ ssl: false }) // the driver sends the key in clear text, and nothing else
+  canceller.cancel(client, query)
+  assert.strictEqual(await cancelled, '57014')
+  if (process.env.ONEVAULT_TEST_POOL === 'transaction') return // process ids are not its own
   const sleeping = expect('57014', client.query('SELECT pg_sleep(30)'))
   const other = await connect()
   await new Promise((resolve) => setTimeout(resolve, 200))
