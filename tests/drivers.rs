@@ -13,7 +13,30 @@ use crate::support::vault::{Customer, Options, Vault, through};
 use crate::support::{cache, counting, root};
 
 /// With transaction pooling: enough for what the programs hold at one time, the thief included.
-const BACKENDS_MAX: u32 = 5;
+const BACKENDS_MAX: u32 = 2;
+
+/// What a driver's main connection begins with, in its order: only who begins alike can have the same backend.
+fn begins_with(driver: &str) -> &'static [(&'static str, &'static str)] {
+    match driver {
+        "asyncpg" => {
+            &[("client_encoding", "'utf-8'"), ("application_name", "asyncpg round"), ("work_mem", "5MB")]
+        }
+        "node" => &[
+            ("application_name", "node round"),
+            ("options", "-c work_mem=5MB"),
+            ("client_encoding", "UTF8"),
+        ],
+        "jdbc" => &[
+            ("client_encoding", "UTF8"),
+            ("DateStyle", "ISO"),
+            ("TimeZone", "Etc/UTC"),
+            ("extra_float_digits", "2"),
+        ],
+        "psql" | "dump" => &[("application_name", "psql")],
+        "pgbench" => &[("application_name", "pgbench")],
+        _ => &[],
+    }
+}
 
 /// Where a driver connects to.
 struct Target {
@@ -42,7 +65,7 @@ fn run(driver: &str, tenant: &Tenant, target: &Target) {
         "jdbc" => {
             let mut command = Command::new("java");
             let path = format!("{}:/usr/share/java/postgresql.jar", cache.join("java").display());
-            command.args(["-XX:TieredStopAtLevel=1", "-cp", &path, "JdbcRound"]);
+            command.args(["-XX:TieredStopAtLevel=1", "-Duser.timezone=Etc/UTC", "-cp", &path, "JdbcRound"]);
             command
         }
         shell => Command::new(drivers.join(format!("{shell}_round.sh"))),
@@ -94,14 +117,20 @@ fn works_through_onevault(version: u32, driver: &str) {
     let tenant = counted(version, &format!("vault_{driver}"));
     let customer = pooled(Customer::of(&tenant), &tenant.verifier(), BACKENDS_MAX);
     let mut vault = Vault::start(Options::new(&[customer]));
-    let loose = is_transaction().then(|| Thief::new(vault.port, thief_login(&tenant)).loose());
+    let mut login = thief_login(&tenant);
+    let alike = begins_with(driver).iter().map(|(name, value)| ((*name).into(), (*value).into()));
+    login.settings.extend(alike);
+    let loose = is_transaction().then(|| Thief::new(vault.port, login).loose());
     run(
         driver,
         &tenant,
         &Target { port: vault.port, user: through(&tenant).user, ca: vault.ca(), pool: mode() },
     );
     if let Some(loose) = loose {
-        eprintln!("{driver} on {version}: {} thefts", loose.catch());
+        let thefts = loose.catch();
+        let (stolen, all) = counting::on_stolen_backends(tenant.postgres, &tenant.role, &tenant.database);
+        eprintln!("{driver} on {version}: {thefts} thefts, {stolen} of {all} statements on stolen backends");
+        assert!(stolen * 4 > all, "{driver} on {version}: the thief had other backends");
     }
     vault.stop();
     let at_server = counting::at_server(tenant.postgres, &tenant.role, &tenant.database);

@@ -1,8 +1,9 @@
 //! Every statement, no more and no fewer: PostgreSQL's own count (`log_statement = all`) against the statement log's.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::postgres::Postgres;
+use super::thief::is_a_thiefs;
 use super::vault::Vault;
 
 /// What OneVault itself says to a backend before somebody else gets it.
@@ -12,6 +13,19 @@ const OURS: &str = "/* onevault */";
 
 /// Statements that reached the server of this role in this database: those it logged before running them, and those that failed before.
 pub(crate) fn at_server(postgres: &Postgres, role: &str, database: &str) -> Vec<String> {
+    by_backend(postgres, role, database).into_iter().map(|(_, text)| text).collect()
+}
+
+/// How many statements that are no thief's ran on backends that a thief had, too; and how many there were.
+pub(crate) fn on_stolen_backends(postgres: &Postgres, role: &str, database: &str) -> (usize, usize) {
+    let all = by_backend(postgres, role, database);
+    let (thiefs, victims): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, text)| is_a_thiefs(text));
+    let stolen: HashSet<String> = thiefs.into_iter().map(|(pid, _)| pid).collect();
+    (victims.iter().filter(|(pid, _)| stolen.contains(pid)).count(), victims.len())
+}
+
+/// The same, with the process that each ran in.
+fn by_backend(postgres: &Postgres, role: &str, database: &str) -> Vec<(String, String)> {
     let from = format!("] {role}@{database}/");
     let mut running: HashMap<String, String> = HashMap::new();
     let mut failed: HashMap<String, String> = HashMap::new();
@@ -26,22 +40,22 @@ pub(crate) fn at_server(postgres: &Postgres, role: &str, database: &str) -> Vec<
                     "execute " => logged.split_once(": ").map_or("", |(_, text)| text),
                     kind => logged.strip_prefix(kind).unwrap_or_default(),
                 };
-                running.insert(pid, text.to_owned());
                 // The next piece of a portal belongs to an execution that was counted when it began.
                 if !logged.starts_with("execute fetch from ") {
-                    found.push(first_line(text));
+                    found.push((pid.clone(), first_line(text)));
                 }
+                running.insert(pid, text.to_owned());
             }
         } else if let Some(error) = said.strip_prefix("ERROR:  ") {
             failed.insert(pid, error.to_owned());
         } else if let Some(text) = said.strip_prefix("STATEMENT:  ") {
             // An error of a statement that was not logged: it could not even be parsed or bound.
             if failed.remove(&pid).is_some() && running.remove(&pid).is_none_or(|logged| logged != text) {
-                found.push(first_line(text));
+                found.push((pid, first_line(text)));
             }
         }
     }
-    found.retain(|text| text != SCRUB && !text.contains(OURS));
+    found.retain(|(_, text)| text != SCRUB && !text.contains(OURS));
     found
 }
 

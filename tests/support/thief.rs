@@ -21,6 +21,9 @@ pub(crate) const SCENE: &str =
 /// Names that clients like to give: the thief gives them to texts of its own.
 const NAMES: [&str; 8] = ["s1", "s2", "S_1", "_p1", "p1", "lrupsc_1_0", "__asyncpg_stmt_1__", "a"];
 
+/// What stands before its texts; the others say `stolen`.
+const MARK: &str = "/* thief */";
+
 /// A thief may be loose for this long, and for this many thefts.
 const LOOSE_TIME_MAX: Duration = Duration::from_secs(900);
 const LOOSE_THEFTS_MAX: usize = 1_000_000;
@@ -34,6 +37,11 @@ enum Failure {
     Held,
     /// The connection ended: its backend was killed, or OneVault is gone.
     Ended,
+}
+
+/// Whether a text is a thief's.
+pub(crate) fn is_a_thiefs(text: &str) -> bool {
+    text.starts_with(MARK) || text.contains("'stolen")
 }
 
 /// Whether it only gives names to statements: `ONEVAULT_TEST_THIEF=tame` tells a fault of names from one of everything else.
@@ -123,7 +131,7 @@ impl Thief {
         let seen = "SELECT pg_backend_pid(), current_setting('TimeZone') || '|' || current_setting('search_path') ||
             '|' || current_setting('DateStyle') || '|' || current_setting('bytea_output') || '|' ||
             coalesce(nullif(current_setting('custom.key', true), ''), 'none') || '|' || current_setting('role')";
-        let frames = self.say(&query(seen))?;
+        let frames = self.say(&query(&format!("{MARK} {seen}")))?;
         let row = frames.iter().find(|frame| frame.tag == b'D').map(Frame::values).unwrap_or_default();
         let (pid, found) = (row[0].clone().unwrap_or_default(), row[1].clone().unwrap_or_default());
         if let Some(dressed) = &self.dressed {
@@ -173,7 +181,7 @@ impl Thief {
 
     fn fail_in_a_batch(&mut self) -> Result<(), Failure> {
         let batch = [
-            parse("s2", "SELECT 1/0"),
+            parse("s2", "SELECT 'stolen', 1/0"),
             bind("", "s2", &[]),
             execute("", 0),
             parse("lost", "SELECT 1"),
@@ -190,7 +198,7 @@ impl Thief {
 
     fn by_sql(&mut self, texts: &[&str]) -> Result<(), Failure> {
         for text in texts {
-            self.say(&query(text))?;
+            self.say(&query(&format!("{MARK} {text}")))?;
         }
         Ok(())
     }
