@@ -10,8 +10,17 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client, Config, IsolationLevel, NoTls, SimpleQueryMessage};
 
 use crate::support::counting;
+use crate::support::pooled::{is_transaction, pooled, thief_login};
 use crate::support::postgres::{Postgres, Tenant};
+use crate::support::thief::{SCENE, Thief};
 use crate::support::vault::{Customer, Options, Vault, through};
+
+/// With transaction pooling: the session that listens keeps one.
+const BACKENDS_MAX: u32 = 2;
+
+/// What its connections begin with, in the driver's order: the thief begins alike, to have the same backends.
+const BEGINS_WITH: [(&str, &str); 3] =
+    [("client_encoding", "UTF8"), ("options", "-c work_mem=5MB"), ("application_name", "tokio round")];
 
 async fn connect(config: &Config) -> (Client, Receiver<AsyncMessage>) {
     let (client, mut connection) = config.connect(NoTls).await.unwrap();
@@ -84,7 +93,12 @@ async fn copying(client: &Client) {
     assert_eq!(rows.count().await, 20_000);
 }
 
-async fn cancels_and_news(client: &Client, config: &Config, news: &mut Receiver<AsyncMessage>) {
+async fn cancels_and_news(
+    client: &Client,
+    config: &Config,
+    news: &mut Receiver<AsyncMessage>,
+    has_its_own_pid: bool,
+) {
     let token = client.cancel_token();
     let (slept, ()) = tokio::join!(client.query("SELECT pg_sleep(30)", &[]), async {
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -100,15 +114,24 @@ async fn cancels_and_news(client: &Client, config: &Config, news: &mut Receiver<
             break told;
         }
     };
-    assert_eq!((told.channel(), told.payload(), told.process_id()), ("news", "hello", pid));
+    assert_eq!((told.channel(), told.payload()), ("news", "hello"));
+    if has_its_own_pid {
+        assert_eq!(told.process_id(), pid);
+    }
     let large = "x".repeat(10 << 20);
     assert_eq!(client.query_one("SELECT $1::text", &[&large]).await.unwrap().get::<_, String>(0), large);
 }
 
-fn round(tenant: &Tenant, port: u16, user: &str) {
+fn round(tenant: &Tenant, port: u16, user: &str, has_its_own_pid: bool) {
     let mut config = Config::new();
     config.host("127.0.0.1").port(port).user(user).password(&tenant.password).dbname(&tenant.database);
-    config.application_name("tokio round").options("-c work_mem=5MB");
+    for (name, value) in BEGINS_WITH {
+        match name {
+            "options" => config.options(value),
+            "application_name" => config.application_name(value),
+            _ => &mut config,
+        };
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let (mut client, mut news) = connect(&config).await;
@@ -122,7 +145,7 @@ fn round(tenant: &Tenant, port: u16, user: &str) {
         types_and_statements(&client).await;
         transactions(&mut client).await;
         copying(&client).await;
-        cancels_and_news(&client, &config, &mut news).await;
+        cancels_and_news(&client, &config, &mut news, has_its_own_pid).await;
         client.batch_execute("DROP TABLE work, bulk").await.unwrap();
     });
 }
@@ -130,6 +153,7 @@ fn round(tenant: &Tenant, port: u16, user: &str) {
 fn counted(version: u32) -> Tenant {
     let postgres = Postgres::shared(version);
     let tenant = postgres.tenant("tokio");
+    tenant.direct().rows(SCENE);
     postgres.sql("postgres", &format!("ALTER ROLE {} SET log_statement = 'all'", tenant.role));
     tenant
 }
@@ -138,7 +162,7 @@ fn counted(version: u32) -> Tenant {
 fn works_directly() {
     for version in [15, 18] {
         let tenant = counted(version);
-        round(&tenant, tenant.postgres.port, &tenant.role);
+        round(&tenant, tenant.postgres.port, &tenant.role, true);
     }
 }
 
@@ -146,8 +170,15 @@ fn works_directly() {
 fn works_through_onevault() {
     for version in [15, 18] {
         let tenant = counted(version);
-        let mut vault = Vault::start(Options::new(&[Customer::of(&tenant)]));
-        round(&tenant, vault.port, &through(&tenant).user);
+        let customer = pooled(Customer::of(&tenant), &tenant.verifier(), BACKENDS_MAX);
+        let mut vault = Vault::start(Options::new(&[customer]));
+        let mut login = thief_login(&tenant);
+        login.settings.extend(BEGINS_WITH.map(|(name, value)| (name.into(), value.into())));
+        let loose = is_transaction().then(|| Thief::new(vault.port, login).loose());
+        round(&tenant, vault.port, &through(&tenant).user, !is_transaction());
+        if let Some(loose) = loose {
+            counting::was_robbed(&format!("tokio-postgres on {version}"), &tenant, loose.catch());
+        }
         vault.stop();
         let at_server = counting::at_server(tenant.postgres, &tenant.role, &tenant.database);
         counting::are_the_same(

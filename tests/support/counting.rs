@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::postgres::Postgres;
+use super::postgres::{Postgres, Tenant};
 use super::thief::is_a_thiefs;
 use super::vault::Vault;
 
@@ -16,12 +16,14 @@ pub(crate) fn at_server(postgres: &Postgres, role: &str, database: &str) -> Vec<
     by_backend(postgres, role, database).into_iter().map(|(_, text)| text).collect()
 }
 
-/// How many statements that are no thief's ran on backends that a thief had, too; and how many there were.
-pub(crate) fn on_stolen_backends(postgres: &Postgres, role: &str, database: &str) -> (usize, usize) {
-    let all = by_backend(postgres, role, database);
+/// A thief had the very backends that others' statements ran on, or it proves nothing.
+pub(crate) fn was_robbed(what: &str, tenant: &Tenant, thefts: usize) {
+    let all = by_backend(tenant.postgres, &tenant.role, &tenant.database);
     let (thiefs, victims): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, text)| is_a_thiefs(text));
     let stolen: HashSet<String> = thiefs.into_iter().map(|(pid, _)| pid).collect();
-    (victims.iter().filter(|(pid, _)| stolen.contains(pid)).count(), victims.len())
+    let robbed = victims.iter().filter(|(pid, _)| stolen.contains(pid)).count();
+    eprintln!("{what}: {thefts} thefts, {robbed} of {} statements on stolen backends", victims.len());
+    assert!(robbed * 4 > victims.len(), "{what}: the thief had other backends");
 }
 
 /// The same, with the process that each ran in.
