@@ -128,7 +128,7 @@ fn a_token_opens_its_customers_database_until_it_is_revoked() {
     assert_eq!(house.log_in(&format!("token@{customer}"), &token, "localhost"), "");
     assert_eq!(house.log_in("token@another", &token, "localhost"), "28P01");
     assert_eq!(house.log_in(&format!("batch@{customer}"), &token, "localhost"), "28P01");
-    let shorter = &token[..token.len() - 1];
+    let shorter = token.get(..token.len() - 1).unwrap();
     let other = if token.ends_with('b') { "c" } else { "b" };
     for changed in [shorter.to_owned(), format!("{shorter}{other}"), format!("{token}{other}")] {
         assert_eq!(house.log_in("token", &changed, "localhost"), "28P01", "of {} letters", changed.len());
