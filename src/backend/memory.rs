@@ -138,6 +138,12 @@ impl Carried {
         self.get(patience::NAME.as_bytes()).and_then(patience::of)
     }
 
+    /// Whether a statement's time is limited: one of ours, too, would have to end in that time.
+    #[must_use]
+    pub fn is_timed(&self) -> bool {
+        [&b"statement_timeout"[..], b"transaction_timeout"].iter().any(|name| self.get(name).is_some())
+    }
+
     /// These on a backend that may lie idle as long as it likes.
     #[must_use]
     pub fn patient(&self) -> Self {

@@ -105,6 +105,12 @@ impl Settings {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 
+    /// Whether they may limit the time of a statement.
+    fn are_timed(&self) -> bool {
+        let names = |text: &str| text.contains("statement_timeout") || text.contains("transaction_timeout");
+        self.iter().any(|(name, value)| names(name) || names(value))
+    }
+
     /// How long a session with them may be idle; zero is "for ever".
     ///
     /// # Errors

@@ -49,6 +49,8 @@ pub enum LeaseError {
     },
     /// No backend could be made.
     Connect(ConnectError),
+    /// No backend could be taken to the session's settings in the time that they allow for a statement (57014).
+    Settings,
 }
 
 impl fmt::Display for LeaseError {
@@ -56,6 +58,7 @@ impl fmt::Display for LeaseError {
         match self {
             Self::Limit { name } => write!(f, "too many connections: all backends within {name} are busy"),
             Self::Connect(error) => write!(f, "{error}"),
+            Self::Settings => f.write_str("the session's settings could not be restored in time"),
         }
     }
 }

@@ -10,9 +10,10 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Backend;
+use super::memory::Carried;
 use super::wire::{Conversation, WireError};
 use crate::protocol::fields::Fields;
-use crate::protocol::tag::backend as tag;
+use crate::protocol::tag::{backend as tag, frontend};
 use crate::protocol::write;
 
 /// What a server may say in answer, in bytes: notifications that were on their way are part of it.
@@ -58,27 +59,56 @@ impl From<WireError> for ScrubError {
 
 /// Scrubs a backend that is in step, idle and owes nothing. It must be closed when this fails or is dropped.
 pub(super) async fn scrub(backend: &mut Backend, limit: Duration) -> Result<(), ScrubError> {
-    let said = say(backend, "DISCARD ALL", b"DISCARD ALL\0");
+    let said = say(backend, b"DISCARD ALL", &[b"DISCARD ALL\0"]);
     tokio::time::timeout(limit, said).await.unwrap_or(Err(ScrubError::Timeout))
 }
 
 /// Lets a backend lie idle as long as it likes; the same holds as for [`scrub`].
 pub(super) async fn lull(backend: &mut Backend, limit: Duration) -> Result<(), ScrubError> {
-    let said = say(backend, "/* onevault */ SET idle_session_timeout TO 0", b"SET\0");
+    let said = say(backend, b"/* onevault */ SET idle_session_timeout TO 0", &[b"SET\0"]);
     tokio::time::timeout(limit, said).await.unwrap_or(Err(ScrubError::Timeout))
 }
 
-async fn say(backend: &mut Backend, sql: &str, answer: &[u8]) -> Result<(), ScrubError> {
+/// Takes a backend to other settings and waits until it is there; the same holds as for [`scrub`].
+pub(super) async fn bring(backend: &mut Backend, want: &Carried, limit: Duration) -> Result<(), ScrubError> {
+    let said = async {
+        if let Some(way) = want.by_way_of(&backend.memory.settings) {
+            change(backend, way).await?;
+        }
+        change(backend, want.clone()).await
+    };
+    tokio::time::timeout(limit, said).await.unwrap_or(Err(ScrubError::Timeout))
+}
+
+async fn change(backend: &mut Backend, to: Carried) -> Result<(), ScrubError> {
+    let mut sql = Vec::new();
+    to.catch_up(&backend.memory.settings, &mut sql);
+    if !sql.is_empty() {
+        say(backend, &sql, &[b"SET\0", b"RESET\0", b"SELECT 1\0"]).await?;
+    }
+    backend.memory.settings = to;
+    backend.memory.unnamed = None;
+    Ok(())
+}
+
+/// Says one `Query`, which must be answered by one of these tags; by several only where several are possible.
+async fn say(backend: &mut Backend, sql: &[u8], tags: &[&[u8]]) -> Result<(), ScrubError> {
     let Backend { stream, parameters, .. } = backend;
     let mut conversation = Conversation::new(stream, ANSWER_BYTES_MAX);
     let mut request = Vec::new();
-    write::query(&mut request, sql);
+    write::message(&mut request, frontend::QUERY, |out| {
+        out.extend_from_slice(sql);
+        out.push(0);
+    });
     conversation.send(&request).await?;
     let mut done = false;
     loop {
         let message = conversation.next().await?;
         match message.tag {
-            tag::COMMAND_COMPLETE if !done && message.body() == answer => done = true,
+            tag::COMMAND_COMPLETE if (!done || tags.len() > 1) && tags.contains(&message.body()) => {
+                done = true;
+            }
+            tag::ROW_DESCRIPTION | tag::DATA_ROW if tags.len() > 1 => {}
             tag::READY_FOR_QUERY if done && message.body() == b"I" => break,
             tag::READY_FOR_QUERY => return Err(ScrubError::Answer("transaction status")),
             tag::PARAMETER_STATUS => {

@@ -106,6 +106,7 @@ impl From<LeaseError> for TurnedAway {
     fn from(error: LeaseError) -> Self {
         let answer = match &error {
             LeaseError::Limit { name } => Told::Report(error::no_backend(name)),
+            LeaseError::Settings => Told::Report(error::no_lease(&error)),
             LeaseError::Connect(cause) => match cause.answer() {
                 Answer::AsSent(frame) => Told::AsSent(frame.to_vec()),
                 Answer::Report(report) => Told::Report(report),

@@ -50,6 +50,10 @@ pub(crate) fn no_lease(cause: &LeaseError) -> Report {
             Report::error(SqlState::TOO_MANY_CONNECTIONS, "too many connections to the database")
                 .detail(format!("All backends within the limit {name} are in use."))
         }
+        LeaseError::Settings => {
+            Report::error(SqlState::QUERY_CANCELED, "canceling statement due to statement timeout")
+                .detail("The settings of the session were being restored.")
+        }
         LeaseError::Connect(cause) => match cause.answer() {
             Answer::Report(report) => Report { severity: Severity::Error, ..report },
             Answer::AsSent(frame) => {

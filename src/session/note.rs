@@ -40,6 +40,8 @@ pub(crate) type Had = Option<u64>;
 pub(crate) enum Injected {
     /// Brings the backend's settings up to date. Failing, it ends the session.
     Settings,
+    /// Asks for what the settings leave behind when all of them were taken. Failing, it makes the server skip what follows.
+    Guard,
     /// `Parse` of a statement that the backend lacked. Failing, the client hears the error for its own message.
     Parse(u64, Had),
     /// `Close` of one that is stale or not used; what it had.

@@ -300,7 +300,7 @@ impl Pooled {
 
     fn failed(&mut self, note: &Note, memory: &mut Memory) {
         match note {
-            Note::Injected(Injected::Settings) => self.settings_failed = true,
+            Note::Injected(Injected::Settings | Injected::Guard) => self.settings_failed = true,
             Note::Injected(Injected::Parse(id, _)) => memory.prepared.remove(*id),
             Note::Injected(Injected::Unnamed) => memory.unnamed = None,
             Note::Injected(Injected::Sequences | Injected::SequencesInBatch) => {
@@ -337,7 +337,7 @@ impl Pooled {
             }
             Note::Own | Note::Closed => self.names.failed(name),
             Note::Unnamed(number) => self.unparsed(*number, self.confirmed.clone()),
-            Note::Injected(Injected::Settings | Injected::Aside)
+            Note::Injected(Injected::Settings | Injected::Guard | Injected::Aside)
             | Note::None
             | Note::Effects(..)
             | Note::Again(_)

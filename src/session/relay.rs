@@ -12,7 +12,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
 use crate::audit::Unavailable;
-use crate::backend::Lease;
+use crate::backend::{Lease, Stopping};
 use crate::config::AuditMode;
 use crate::customers::Timeouts;
 use crate::protocol::frame::{FrameError, MESSAGE_BYTES_MAX};
@@ -35,7 +35,7 @@ mod up;
 use clock::Clock;
 use half::Half;
 pub(crate) use leasing::Scrubbing;
-use leasing::Stage;
+use leasing::{Settling, Stage};
 use refusing::Refusal;
 
 /// Messages up to this size are looked at whole.
@@ -91,6 +91,12 @@ pub(crate) struct Relay<'a> {
     stage: Stage,
     /// A backend that is on its way back.
     scrubbing: Option<Scrubbing>,
+    /// How far the backend is taken to the session's settings.
+    settling: Settling,
+    /// A `Sync` went behind the settings: what the client has sent behind it waits until they are taken.
+    is_stopped: bool,
+    /// A cancel that came while settings were brought up to date.
+    stopping: Option<Stopping>,
     refusal: Option<Box<Refusal>>,
     mode: AuditMode,
     up: Half,
@@ -153,6 +159,9 @@ impl<'a> Relay<'a> {
             pooled,
             stage: Stage::Ready,
             scrubbing: None,
+            settling: Settling::Done,
+            is_stopped: false,
+            stopping: None,
             refusal: None,
             mode,
             up: Half::new(message_bytes_max),

@@ -33,6 +33,13 @@ const NOBODY: &[u8] = b"_ov_none";
 /// `DISCARD SEQUENCES`, under a name of its own.
 const SEQUENCES: &[u8] = b"_ov_sequences";
 
+/// A statement that is there when all settings were taken, and only then.
+const SETTLED: &[u8] = b"_ov_settled";
+/// Makes it.
+const SETTLE: &[u8] = b"; PREPARE _ov_settled AS SELECT";
+/// Fails where it was not made.
+const UNSETTLE: &[u8] = b"DEALLOCATE _ov_settled; ";
+
 /// What one session's statements may take in memory before they stay on its backend.
 const NAMES_BYTES_MAX: usize = 4 << 20;
 
@@ -55,7 +62,9 @@ pub(crate) enum Form {
 }
 
 impl Shaper<'_> {
-    /// A lease begins: settings are brought up to date.
+    /// A lease begins: settings are brought up to date. The client's own message is behind them in the same write and must
+    /// not run under another session's, so a `Describe` goes between: it fails where a setting was refused, and after
+    /// a failure of the extended protocol a server skips everything up to a `Sync`, a `Query` as well.
     pub(crate) fn begin(&mut self) {
         self.pooled.last_values.come_to(&mut self.memory.sequences);
         let want = self.pooled.settings().clone();
@@ -65,15 +74,19 @@ impl Shaper<'_> {
         let mut sql = Vec::new();
         if let Some(way) = want.by_way_of(&self.memory.settings) {
             way.catch_up(&self.memory.settings, &mut sql);
+            sql.extend_from_slice(SETTLE);
             self.query(&sql, Injected::Settings);
             self.memory.settings = way;
-            sql.clear();
+            sql = UNSETTLE.to_vec();
         }
         want.catch_up(&self.memory.settings, &mut sql);
-        if !sql.is_empty() {
-            self.query(&sql, Injected::Settings);
-        }
+        sql.extend_from_slice(SETTLE);
+        self.query(&sql, Injected::Settings);
         self.memory.settings = want;
+        self.message(frontend::DESCRIBE, &[&b"S"[..], SETTLED, b"\0"].concat());
+        self.ledger.inject(Request::Describe, Injected::Guard, SETTLED);
+        self.message(frontend::CLOSE, &[&b"S"[..], SETTLED, b"\0"].concat());
+        self.ledger.inject(Request::Close, Injected::Aside, SETTLED);
     }
 
     /// A message, whole; or of one too large for that its beginning, header included.

@@ -17,4 +17,5 @@ mod news;
 mod parameters;
 mod records;
 mod sequences;
+mod settled;
 mod waits;

@@ -9,7 +9,7 @@ use super::kept::Kept;
 use super::seat::Chair;
 use crate::backend::Backend;
 use crate::backend::examine::{self, Findings};
-use crate::backend::memory::Memory;
+use crate::backend::memory::{Carried, Memory};
 use crate::backend::scrub::{self, ScrubError};
 
 /// A backend while a session holds it. Dropping it closes the backend.
@@ -127,6 +127,20 @@ impl Lease {
         memory.unnamed = None;
         hold.lay_down(kept);
         Ok(())
+    }
+
+    /// Whether the backend's settings must be changed before anything of the session's is sent: behind a change that fails,
+    /// and under a limit for statements it may, nothing of the session's must run.
+    pub(super) fn is_slow_to_change(&self, want: &Carried) -> bool {
+        let Backend { memory, settings, .. } = &self.kept.backend;
+        memory.settings != *want && (memory.settings.is_timed() || settings.are_timed())
+    }
+
+    /// Takes the backend to these settings and waits for the answer. When this fails or is dropped, the backend is closed.
+    pub(super) async fn bring(mut self, want: &Carried) -> Result<Self, ScrubError> {
+        let limit = self.hold.chair.scrub_timeout();
+        Box::pin(scrub::bring(&mut self.kept.backend, want, limit)).await?;
+        Ok(self)
     }
 
     /// Asks the server what the session left behind. The backend must be idle and in step. When this fails, the

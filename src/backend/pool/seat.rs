@@ -23,8 +23,11 @@ use crate::customers::Customer;
 use crate::ids::LoginName;
 use crate::protocol::sqlstate::SqlState;
 
+/// How many backends may fail to be taken to a session's settings before it is told.
+const CHANGES_MAX: usize = 4;
+
 /// A lease to come.
-type Coming = Pin<Box<dyn Future<Output = Result<Lease, LeaseError>> + Send>>;
+pub(crate) type Coming = Pin<Box<dyn Future<Output = Result<Lease, LeaseError>> + Send>>;
 
 /// Where a session's leases come from: one kind of backend, within the limits of its customer.
 pub struct Seat {
@@ -76,8 +79,19 @@ impl Seat {
     }
 
     /// A backend at once, if one is idle within all limits and nobody waits for it: rather one of this thread's, then
-    /// one that has the settings that are wanted.
-    pub fn try_lease(&mut self, want: &Carried) -> Option<Lease> {
+    /// one that has the settings that are wanted. Else one to come: in its turn, dialled if need be; dropping the
+    /// future gives everything back.
+    ///
+    /// # Errors
+    /// The backend to come.
+    pub fn take(&mut self, want: &Carried) -> Result<Lease, Coming> {
+        match self.idle(want) {
+            Some(lease) if !lease.is_slow_to_change(want) => Ok(lease),
+            taken => Err(Box::pin(lease(Arc::clone(&self.chair), taken, want.clone()))),
+        }
+    }
+
+    fn idle(&mut self, want: &Carried) -> Option<Lease> {
         let Chair { inner, place, .. } = &*self.chair;
         let own = self.own;
         loop {
@@ -89,12 +103,12 @@ impl Seat {
         }
     }
 
-    /// Waits for its turn, dials if need be. Dropping the future gives everything back.
+    /// As [`Seat::take`], in any case to come.
     pub fn lease(&mut self, want: &Carried) -> Coming {
-        if let Some(lease) = self.try_lease(want) {
-            return Box::pin(std::future::ready(Ok(lease)));
+        match self.take(want) {
+            Ok(lease) => Box::pin(std::future::ready(Ok(lease))),
+            Err(coming) => coming,
         }
-        Box::pin(lease(Arc::clone(&self.chair)))
     }
 
     /// The startup settings of its backends.
@@ -122,7 +136,26 @@ impl Drop for Chair {
     }
 }
 
-async fn lease(chair: Arc<Chair>) -> Result<Lease, LeaseError> {
+/// A backend for these settings, if possible the one that is taken already.
+async fn lease(chair: Arc<Chair>, mut taken: Option<Lease>, want: Carried) -> Result<Lease, LeaseError> {
+    for _ in 0..CHANGES_MAX {
+        let lease = match taken.take() {
+            Some(lease) => lease,
+            None => in_turn(&chair).await?,
+        };
+        if !lease.is_slow_to_change(&want) {
+            return Ok(lease);
+        }
+        // One that fails is closed.
+        match lease.bring(&want).await {
+            Ok(lease) => return Ok(lease),
+            Err(cause) => tracing::debug!(%cause, "backend closed instead of taken to other settings"),
+        }
+    }
+    Err(LeaseError::Settings)
+}
+
+async fn in_turn(chair: &Arc<Chair>) -> Result<Lease, LeaseError> {
     let config = chair.inner.config.load_full();
     let deadline = Inner::deadline(chair.wait_timeout.unwrap_or_else(|| Inner::wait_limit(&config)));
     let mut standing = None;
@@ -130,7 +163,7 @@ async fn lease(chair: Arc<Chair>) -> Result<Lease, LeaseError> {
     let mut uncap_at: Option<Instant> = None;
     loop {
         chair.refuse_if_down()?;
-        let mut waiting = Waiting::new(&chair, standing);
+        let mut waiting = Waiting::new(chair, standing);
         standing = Some(waiting.standing());
         let mut granted = None;
         if let Some(until) = uncap_at.take().filter(|until| *until < deadline) {
@@ -147,7 +180,7 @@ async fn lease(chair: Arc<Chair>) -> Result<Lease, LeaseError> {
             Some(Grant::Nothing) => continue,
             None => return Err(LeaseError::Limit { name: waiting.limit() }),
         };
-        let hold = Hold::new(Arc::clone(&chair));
+        let hold = Hold::new(Arc::clone(chair));
         if let Some(mut kept) = kept
             && kept.wake()
         {

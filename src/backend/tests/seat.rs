@@ -36,19 +36,19 @@ fn is_pending<F: Future + Unpin>(future: &mut F) -> bool {
 async fn a_backend_is_released_as_it_is_and_leased_at_once() {
     let (liar, pools, one) = (Liar::honest(), Pools::new(config(|_| {})), customer("one", Some(1)));
     let mut seat = seat(&pools, &one, &liar);
-    assert!(seat.parameters().is_none() && seat.try_lease(&carried()).is_none());
+    assert!(seat.parameters().is_none() && seat.take(&carried()).is_err());
     let mut lease = seat.lease(&carried()).await.unwrap();
     lease.memory.unnamed = Some(SessionId(7));
     let process_id = lease.key.process_id;
     lease.release().unwrap();
     assert_eq!(pools.figures(), Figures { leased: 0, backends: 1 });
     assert_eq!(seat.parameters().unwrap().get(b"server_version"), Some(&b"15.0"[..]));
-    let lease = seat.try_lease(&carried()).unwrap();
+    let lease = seat.take(&carried()).ok().unwrap();
     assert_eq!((lease.key.process_id, lease.memory.unnamed), (process_id, Some(SessionId(7))));
-    assert!(seat.try_lease(&carried()).is_none(), "it is leased");
+    assert!(seat.take(&carried()).is_err(), "it is leased");
     // Scrubbed, it remembers nothing; and it is none of session pooling's.
     lease.hand_back().await.unwrap();
-    let lease = seat.try_lease(&carried()).unwrap();
+    let lease = seat.take(&carried()).ok().unwrap();
     assert_eq!(lease.memory.unnamed, Memory::default().unnamed);
     lease.release().unwrap();
     let other = pools.lend(&one, &destination(server(liar.port, SslMode::Disable), "app")).await.unwrap();
@@ -66,7 +66,7 @@ async fn nobody_overtakes_a_session_that_waits() {
     let mut waiting = second.lease(&carried());
     assert!(is_pending(&mut waiting));
     held.release().unwrap();
-    assert!(third.try_lease(&carried()).is_none() && first.try_lease(&carried()).is_none());
+    assert!(third.take(&carried()).is_err() && first.take(&carried()).is_err());
     drop(second);
     drop(waiting.await.unwrap());
     assert_eq!(pools.figures(), Figures { leased: 0, backends: 0 });
@@ -373,10 +373,10 @@ async fn a_backend_that_is_being_cancelled_is_not_released() {
     let release = async {
         tokio::time::sleep(Duration::from_millis(50)).await;
         let lease = lease.release().unwrap_err();
-        assert!(seat.try_lease(&carried()).is_none());
+        assert!(seat.take(&carried()).is_err());
         hold.store(false, Ordering::SeqCst);
         lease.hand_back().await.unwrap();
-        assert!(seat.try_lease(&carried()).is_some());
+        assert!(seat.take(&carried()).is_ok());
     };
     let (outcome, ()) = tokio::join!(cancels.cancel(&key), release);
     assert_eq!(outcome, CancelOutcome::Delivered(SessionId(7)));

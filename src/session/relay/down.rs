@@ -11,6 +11,7 @@ use crate::protocol::walk::Step;
 use crate::session::note::Fate;
 use crate::session::{buffers, rename};
 
+use super::leasing::Settling;
 use super::up::Passage;
 use super::{End, FORGOTTEN_BYTES_MAX, Relay};
 
@@ -54,6 +55,9 @@ impl Relay<'_> {
         let whole = self.down.walker.is_between() && self.down.out.is_empty();
         let mut passage = Passage::default();
         let (passed, heard) = self.walk_down(bytes, &mut passage);
+        if self.settling != Settling::Done {
+            self.settle_on();
+        }
         let held = bytes.get(passed..).unwrap_or_default();
         if heard.end.is_none() && !held.is_empty() {
             buffers::keep(&mut self.down.carry, held);

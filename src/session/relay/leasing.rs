@@ -4,10 +4,11 @@
 //! open and nothing is left behind; a slow client's unread bytes are no reason to keep it.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
-use crate::backend::{Findings, Lease, LeaseError, ScrubError};
+use crate::backend::{Findings, Lease, LeaseError, ScrubError, stop};
 use crate::protocol::report::Report;
+use crate::session::note::Injected;
 use crate::session::pooled::Rest;
 use crate::session::shape::Shaper;
 use crate::session::{buffers, error};
@@ -30,6 +31,17 @@ pub(super) enum Stage {
     Waiting(Coming),
     /// An answer to a question of ours.
     Asking(Asking),
+}
+
+/// How far a backend is taken to its session's settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Settling {
+    /// It is asked to take them. A cancel waits.
+    Settings,
+    /// Whether it took them is not known yet. The server skips what follows if not, but only up to a `Sync`.
+    Guarded,
+    /// It has them.
+    Done,
 }
 
 impl Relay<'_> {
@@ -99,20 +111,30 @@ impl Relay<'_> {
         let Some(pooled) = &mut self.pooled else { return false };
         let want = pooled.journal.current();
         pooled.made.seat.look_for(pooled.last_values.claim());
-        if let Some(lease) = pooled.made.seat.try_lease(want) {
-            self.begin(lease);
-            return true;
+        match pooled.made.seat.take(want) {
+            Ok(lease) => {
+                self.begin(lease);
+                true
+            }
+            Err(coming) => {
+                self.stage = Stage::Waiting(coming);
+                false
+            }
         }
-        self.stage = Stage::Waiting(pooled.made.seat.lease(want));
-        false
     }
 
     fn begin(&mut self, mut lease: Lease) {
         let Some(pooled) = &mut self.pooled else { return };
-        pooled.made.reserved.bind(&lease);
         let mut first = Vec::new();
         let memory = &mut lease.memory;
         Shaper { pooled, memory, ledger: self.ledger, out: &mut first }.begin();
+        self.settling = if first.is_empty() { Settling::Done } else { Settling::Settings };
+        if first.is_empty() {
+            pooled.made.reserved.bind(&lease);
+        } else {
+            // A cancel is meant for the client's own statement: it waits for that.
+            pooled.made.reserved.queue(Waker::noop());
+        }
         self.lease = Some(lease);
         self.clock.takes_hold();
         self.turn = self.turn.saturating_add(1);
@@ -125,6 +147,23 @@ impl Relay<'_> {
             }
         } else {
             self.first = Some(first);
+        }
+    }
+
+    /// Something was answered while settings are brought up to date.
+    pub(super) fn settle_on(&mut self) {
+        let (Some(pooled), Some(lease)) = (&mut self.pooled, &self.lease) else { return };
+        let ours = || self.ledger.lease().pending().map_while(|(_, op)| op.note.injected());
+        if self.settling == Settling::Settings && !ours().any(|injected| injected == Injected::Settings) {
+            // What a cancel may hit from now on is the client's.
+            pooled.made.reserved.bind(lease);
+            if pooled.made.reserved.take_cancelled() {
+                self.stopping = Some(stop(lease));
+            }
+            self.settling = Settling::Guarded;
+        }
+        if self.settling != Settling::Settings && !ours().any(|injected| injected == Injected::Guard) {
+            self.settling = Settling::Done;
         }
     }
 
@@ -199,8 +238,11 @@ impl Relay<'_> {
         }));
     }
 
-    /// A backend on its way back goes on its way.
+    /// A backend on its way back goes on its way, and so does a cancel that waited.
     pub(super) fn poll_scrubbing(&mut self, cx: &mut Context<'_>) {
+        if self.stopping.as_mut().is_some_and(|stopping| stopping.as_mut().poll(cx).is_ready()) {
+            self.stopping = None;
+        }
         if let Some(scrubbing) = &mut self.scrubbing
             && scrubbing.as_mut().poll(cx).is_ready()
         {

@@ -10,6 +10,7 @@ use crate::session::buffers;
 use crate::session::note::Note;
 use crate::session::shape::{Form, Shaper};
 
+use super::leasing::Settling;
 use super::{End, Relay, TERMINATE, WHOLE_BYTES_MAX};
 
 /// What one read gives to the backend: the bytes as they came, or what was made of them.
@@ -80,7 +81,8 @@ impl Relay<'_> {
                     Poll::Ready(Err(_)) | Poll::Pending => return Poll::Pending,
                 }
             }
-            if self.terminated || self.ledger.is_far_behind() {
+            self.is_stopped &= self.settling != Settling::Done;
+            if self.terminated || self.is_stopped || self.ledger.is_far_behind() {
                 return Poll::Pending;
             }
             ready!(self.poll_stage(cx));
@@ -147,7 +149,7 @@ impl Relay<'_> {
             passage.put(&first);
         }
         let mut rest = bytes;
-        while !rest.is_empty() {
+        while !rest.is_empty() && !self.is_stopped {
             match self.step_up(bytes, rest, &mut passage) {
                 Ok(Some(behind)) => rest = behind,
                 Ok(None) => break,
@@ -161,7 +163,9 @@ impl Relay<'_> {
             }
         }
         let passed = bytes.len().saturating_sub(rest.len());
-        if !self.terminated && !rest.is_empty() {
+        if self.is_stopped {
+            self.keep(rest);
+        } else if !self.terminated && !rest.is_empty() {
             buffers::keep(&mut self.up.carry, rest);
         }
         if let Some(unavailable) = self.ledger.take_failure() {
@@ -208,6 +212,7 @@ impl Relay<'_> {
             }
             Step::Whole(frame) => {
                 let note = self.shape(bytes, (frame.tag, frame.raw), span, passage)?;
+                self.is_stopped = frame.tag == frontend::SYNC && self.settling != Settling::Done;
                 self.ledger.requested(frame.tag, frame.body(), frame.raw.len(), note);
             }
             Step::Head { tag, total_bytes, part } => {

@@ -1,0 +1,84 @@
+//! A statement runs under its own session's settings or not at all: whatever refuses them, cancels or times out meanwhile.
+//!
+//! Source: sql-set, runtime-config-client#GUC-STATEMENT-TIMEOUT
+
+use std::time::Duration;
+
+use crate::support::messages::*;
+use crate::support::pooled::Pooled;
+use crate::support::wire::{Login, Wire};
+
+const PERSON: &str = "SELECT current_setting('app.person')";
+
+/// A language that is loaded meanwhile claims the first half of a setting's name: the server took the setting once and refuses it
+/// now. Row-level security may hang on the others.
+#[test]
+fn nothing_runs_under_another_sessions_settings() {
+    let insert = "INSERT INTO seen VALUES (current_setting('app.person', true))";
+    let run = all(&[parse("", insert), bind("", "", &[]), execute("", 0), sync()]);
+    for request in [query(insert), [run.clone(), run].concat(), all(&[query(insert), query(insert)])] {
+        let pooled = Pooled::new("settled");
+        let (mut mine, mut other) = (pooled.enter(), pooled.enter());
+        other.rows("CREATE TABLE seen (person text)");
+        other.rows("SET app.person = 'other'");
+        mine.rows("SET app.person = 'mine'");
+        mine.rows("SET plpgsql.unheard_of = 'x'");
+        other.rows("DO 'BEGIN END'");
+        assert_eq!(other.value(PERSON), "other");
+        mine.send(&request);
+        mine.within(Duration::from_millis(500));
+        let persons = other.rows("SELECT person FROM seen WHERE person IS DISTINCT FROM 'mine'");
+        assert!(persons.is_empty(), "{persons:?}");
+        assert_eq!(other.value(PERSON), "other");
+    }
+}
+
+/// It waits for the statement it was meant for.
+#[test]
+fn a_cancel_never_hits_what_brings_settings_up_to_date() {
+    let pooled = Pooled::new("settled_cancel");
+    let (mut mine, mut other) = (pooled.enter(), pooled.enter());
+    mine.rows("SET app.person = 'mine'");
+    other.rows("SET app.person = 'other'");
+    let (port, key) = (pooled.house.vault.port, mine.key.clone());
+    let mut cancelled = 0;
+    for round in 0..60 {
+        assert_eq!(other.value(PERSON), "other");
+        let (key, wait) = (key.clone(), Duration::from_micros(round * 20));
+        let canceller = std::thread::spawn(move || {
+            std::thread::sleep(wait);
+            let mut wire = Wire::plain(port);
+            wire.send(&cancel_request(key.0, &key.1));
+            assert!(wire.bytes(1).is_empty());
+        });
+        let frames = mine.talk(&query(&format!("{PERSON}, pg_sleep(0.02)")));
+        canceller.join().unwrap();
+        match frames.iter().find(|frame| frame.is_error()) {
+            Some(error) => {
+                assert_eq!(error.field('C'), "57014", "{}", error.line());
+                cancelled += 1;
+            }
+            None => assert_eq!(frames[1].values()[0].as_deref(), Some("mine")),
+        }
+    }
+    assert!(cancelled > 10, "{cancelled} of 60 were cancelled");
+}
+
+/// A session that allows its statements next to no time hurts nobody but itself, and even for itself each is answered.
+#[test]
+fn a_statement_timeout_is_its_sessions_own() {
+    let pooled = Pooled::new("settled_time");
+    let hasty = |login: Login| login.with("options", "-c statement_timeout=1ms");
+    let mut born_hasty = pooled.house.vault.enter(&hasty(pooled.house.login()));
+    let (mut mine, mut other) = (pooled.enter(), pooled.enter());
+    mine.rows("SET statement_timeout = '1ms'; SET app.person = 'mine'");
+    other.rows("SET app.person = 'other'");
+    born_hasty.talk(&query("SET app.person = 'hasty'"));
+    for _ in 0..40 {
+        assert_eq!(mine.sqlstate("SELECT pg_sleep(0.05)"), "57014");
+        assert_eq!(other.value(&format!("{PERSON} FROM pg_sleep(0.003)")), "other");
+        let frames = born_hasty.talk(&query(PERSON));
+        let answer = frames.iter().find(|frame| frame.is_error());
+        assert!(answer.is_none_or(|error| error.field('C') == "57014"), "{frames:?}");
+    }
+}
