@@ -21,6 +21,7 @@ use crate::telemetry;
 use super::book::{Book, Op, Text};
 use super::lease::{Answer, Event, Lease, Request, Sent};
 use super::note::{Fate, Injected, Listener, Note, Told};
+use super::rename;
 use super::statements::significant;
 
 /// A client that is so many answers behind is not read from.
@@ -372,7 +373,9 @@ impl Ledger {
             Event::Failed(_, op) => {
                 listener.hear(Told::Failed(&op.note, book.get(op.name)));
                 let report = ServerReport::parse(body);
-                book.failed(op, report.code, report.message);
+                let id = op.note.statement_id();
+                let renamed = id.and_then(|id| rename::text(report.message, id, book.get(op.name)));
+                book.failed(op, report.code, renamed.as_deref().unwrap_or(report.message));
             }
             Event::Done(request, op) => {
                 if op.error.is_none() {

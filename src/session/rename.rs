@@ -37,6 +37,12 @@ pub(crate) fn statement(body: &[u8], id: u64, name: &[u8]) -> Option<Vec<u8>> {
     found.then_some(message)
 }
 
+/// A text of an error, with `_ov_<id>` called `name`; `None` where it does not speak of it.
+pub(crate) fn text(text: &[u8], id: u64, name: &[u8]) -> Option<Vec<u8>> {
+    let mut renamed = Vec::new();
+    replace(text, format!("_ov_{id}").as_bytes(), name, &mut renamed).then_some(renamed)
+}
+
 /// Appends `text` with `name` for each of `ours`. Whether there was one.
 fn replace(text: &[u8], ours: &[u8], name: &[u8], out: &mut Vec<u8>) -> bool {
     let (mut rest, mut found) = (text, false);

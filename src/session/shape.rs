@@ -172,11 +172,15 @@ impl Shaper<'_> {
         }
         self.pooled.last_values.discarded(&mut self.memory.sequences);
         if !self.ledger.lease().is_unsynced() {
-            return self.query(b"DISCARD SEQUENCES", Injected::Sequences);
+            return self.query(b"/* onevault */ DISCARD SEQUENCES", Injected::Sequences);
         }
         // In a batch, which a `Query` would end.
         for (tag, request, body) in [
-            (frontend::PARSE, Request::Parse, [SEQUENCES, b"\0DISCARD SEQUENCES\0\0\0"].concat()),
+            (
+                frontend::PARSE,
+                Request::Parse,
+                [SEQUENCES, b"\0/* onevault */ DISCARD SEQUENCES\0\0\0"].concat(),
+            ),
             (frontend::BIND, Request::Bind, [SEQUENCES, b"\0", SEQUENCES, b"\0\0\0\0\0\0\0"].concat()),
             (frontend::EXECUTE, Request::Execute, [SEQUENCES, b"\0\0\0\0\0"].concat()),
             (frontend::CLOSE, Request::Close, [b"P", SEQUENCES, b"\0"].concat()),
