@@ -171,7 +171,7 @@ impl Shaper<'_> {
             return;
         }
         self.pooled.last_values.discarded(&mut self.memory.sequences);
-        if !self.ledger.lease().is_unsynced() {
+        if !self.ledger.lease().is_unsynced() || self.is_first() {
             return self.query(b"/* onevault */ DISCARD SEQUENCES", Injected::Sequences);
         }
         // In a batch, which a `Query` would end.
@@ -189,6 +189,13 @@ impl Shaper<'_> {
             self.message(tag, &body);
             self.ledger.inject(request, Injected::SequencesInBatch, SEQUENCES);
         }
+    }
+
+    /// Nothing but what brings settings up to date has gone to the backend in this lease.
+    fn is_first(&self) -> bool {
+        let pending = || self.ledger.lease().pending().map(|(_, op)| op.note.injected());
+        pending().any(|injected| injected == Some(Injected::Guard))
+            && pending().all(|injected| injected.is_some())
     }
 
     /// Makes the client's statement known on this backend by the client's own name.

@@ -133,7 +133,7 @@ impl Lease {
     /// and under a limit for statements it may, nothing of the session's must run.
     pub(super) fn is_slow_to_change(&self, want: &Carried) -> bool {
         let Backend { memory, settings, .. } = &self.kept.backend;
-        memory.settings != *want && (memory.settings.is_timed() || settings.are_timed())
+        memory.settings != *want && (memory.settings.is_timed() || want.is_timed() || settings.are_timed())
     }
 
     /// Takes the backend to these settings and waits for the answer. When this fails or is dropped, the backend is closed.
