@@ -31,9 +31,11 @@ pub struct Findings {
     /// The role or the session's user is not the one that a login gives.
     pub role: bool,
     /// Settings that were made in the session and hold on, by name; values as `pg_settings` shows them, in the
-    /// database's encoding. Placeholders (names with a dot that no extension has claimed) are not among them: no
+    /// client's encoding. Placeholders (names with a dot that no extension has claimed) are not among them: no
     /// view of the server's shows those.
     pub settings: Vec<(Name, Box<[u8]>)>,
+    /// Settings with a dot that were asked for and are there, however they came to be.
+    pub own: Vec<(Name, Box<[u8]>)>,
     /// What the server said unasked meanwhile (notices, notifications, parameters), whole messages in its own bytes:
     /// they are the session's.
     pub aside: Vec<u8>,
@@ -41,6 +43,9 @@ pub struct Findings {
 
 /// The name of our statement and portal.
 const NAME: &[u8] = b"_ov_examine\0";
+
+/// The type of its parameter: `text`.
+const TEXT: [u8; 4] = 25_u32.to_be_bytes();
 
 /// A role that `ALTER ROLE .. SET role` or `ALTER DATABASE .. SET role` gives every session is nobody's doing.
 /// What a transaction sets for itself looks like a setting of the session's, but the next transaction starts without it.
@@ -66,23 +71,32 @@ const QUESTION: &str = "/* onevault */ SELECT \
             ORDER BY s.setrole OPERATOR(pg_catalog.=) 0::pg_catalog.oid, \
                 s.setdatabase OPERATOR(pg_catalog.=) 0::pg_catalog.oid LIMIT 1), 'none'), \
     (SELECT pg_catalog.string_agg( \
-        pg_catalog.encode(pg_catalog.convert_to(s.name, pg_catalog.getdatabaseencoding()), 'hex') \
+        pg_catalog.encode(pg_catalog.convert_to(s.name, pg_catalog.pg_client_encoding()), 'hex') \
         OPERATOR(pg_catalog.||) '=' OPERATOR(pg_catalog.||) \
-        pg_catalog.encode(pg_catalog.convert_to(s.setting, pg_catalog.getdatabaseencoding()), 'hex'), ',') \
+        pg_catalog.encode(pg_catalog.convert_to(s.setting, pg_catalog.pg_client_encoding()), 'hex'), ',') \
         FROM pg_catalog.pg_settings s WHERE s.source OPERATOR(pg_catalog.=) 'session' \
         AND s.name OPERATOR(pg_catalog.<>) ALL (ARRAY[ \
-            'transaction_deferrable', 'transaction_isolation', 'transaction_read_only']))\0";
+            'transaction_deferrable', 'transaction_isolation', 'transaction_read_only'])), \
+    (SELECT pg_catalog.string_agg(o.name OPERATOR(pg_catalog.||) '=' OPERATOR(pg_catalog.||) \
+        pg_catalog.encode(pg_catalog.convert_to(pg_catalog.current_setting( \
+            pg_catalog.convert_from(pg_catalog.decode(o.name, 'hex'), 'SQL_ASCII'), true), \
+            pg_catalog.pg_client_encoding()), 'hex'), ',') \
+        FROM pg_catalog.unnest(pg_catalog.string_to_array($1, ',')) o (name))\0";
 
 /// Examines a backend that is in step, idle and owes nothing. Unless the server merely refused, it must be closed
 /// when this fails or is dropped: an answer may be half read.
-pub(super) async fn examine(backend: &mut Backend, limit: Duration) -> Result<Findings, ScrubError> {
-    tokio::time::timeout(limit, ask(backend)).await.unwrap_or(Err(ScrubError::Timeout))
+pub(super) async fn examine(
+    backend: &mut Backend,
+    own: &[Name],
+    limit: Duration,
+) -> Result<Findings, ScrubError> {
+    tokio::time::timeout(limit, ask(backend, own)).await.unwrap_or(Err(ScrubError::Timeout))
 }
 
-async fn ask(backend: &mut Backend) -> Result<Findings, ScrubError> {
+async fn ask(backend: &mut Backend, own: &[Name]) -> Result<Findings, ScrubError> {
     let Backend { stream, parameters, .. } = backend;
     let mut conversation = Conversation::new(stream, ANSWER_BYTES_MAX);
-    conversation.send(&question()).await?;
+    conversation.send(&question(own)).await?;
     let (mut findings, mut aside, mut refused) = (None, Vec::new(), false);
     let mut syncs = 2;
     loop {
@@ -116,11 +130,13 @@ async fn ask(backend: &mut Backend) -> Result<Findings, ScrubError> {
 }
 
 /// Parse, Bind, Execute, Sync, with which the portal ends; then Close, Sync, so that a failure leaves nothing either. Under a name of ours, because the unnamed ones are the client's.
-fn question() -> Vec<u8> {
-    let mut out = Vec::with_capacity(QUESTION.len().saturating_add(256));
-    message(&mut out, frontend::PARSE, &[NAME, QUESTION.as_bytes(), &[0, 0]]);
-    // No parameters; every column of the answer as text.
-    message(&mut out, frontend::BIND, &[NAME, NAME, &[0, 0], &[0, 0], &[0, 0]]);
+fn question(own: &[Name]) -> Vec<u8> {
+    let names = own.iter().map(|name| digits(name)).collect::<Vec<_>>().join(",");
+    let length = i32::try_from(names.len()).unwrap_or_default().to_be_bytes();
+    let mut out = Vec::with_capacity(QUESTION.len().saturating_add(names.len()).saturating_add(256));
+    message(&mut out, frontend::PARSE, &[NAME, QUESTION.as_bytes(), &[0, 1], &TEXT]);
+    // The names, and every column of the answer, as text.
+    message(&mut out, frontend::BIND, &[NAME, NAME, &[0, 0], &[0, 1], &length, names.as_bytes(), &[0, 0]]);
     message(&mut out, frontend::EXECUTE, &[NAME, &[0; 4]]);
     message(&mut out, frontend::SYNC, &[]);
     message(&mut out, frontend::CLOSE, &[b"S", NAME]);
@@ -131,7 +147,7 @@ fn question() -> Vec<u8> {
 fn message(out: &mut Vec<u8>, tag: u8, parts: &[&[u8]]) {
     let length = parts.iter().map(|part| part.len()).sum::<usize>().saturating_add(4);
     out.push(tag);
-    // All of it is constant and short.
+    // There are few settings, and their names are short.
     out.extend(u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
     parts.iter().for_each(|part| out.extend_from_slice(part));
 }
@@ -153,15 +169,25 @@ fn read(row: &[u8]) -> Option<Findings> {
             Some(_) | None => return None,
         };
     }
-    let settings = match value()? {
-        None => Vec::new(),
-        Some(list) => list.split(|&byte| byte == b',').map(setting).collect::<Option<_>>()?,
+    let mut settings = || match value()? {
+        None => Some(Vec::new()),
+        Some(list) => list.split(|&byte| byte == b',').map(setting).collect::<Option<_>>(),
     };
+    let (settings, own) = (settings()?, settings()?);
     let [temporary_object, held_cursor, advisory_lock, listen, sql_prepare, role] = answers;
     let aside = Vec::new();
-    let found =
-        Findings { temporary_object, held_cursor, advisory_lock, listen, sql_prepare, role, settings, aside };
-    (columns == 7).then_some(found)
+    let found = Findings {
+        temporary_object,
+        held_cursor,
+        advisory_lock,
+        listen,
+        sql_prepare,
+        role,
+        settings,
+        own,
+        aside,
+    };
+    (columns == 8).then_some(found)
 }
 
 /// `name=value`, both in hexadecimal digits, so that neither separators nor encodings matter.
@@ -169,6 +195,10 @@ fn setting(text: &[u8]) -> Option<(Name, Box<[u8]>)> {
     let at = text.iter().position(|&byte| byte == b'=')?;
     let (name, value) = text.split_at_checked(at)?;
     Some((bytes(name)?, bytes(value.get(1..)?)?))
+}
+
+fn digits(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn bytes(digits: &[u8]) -> Option<Box<[u8]>> {

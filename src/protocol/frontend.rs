@@ -51,6 +51,25 @@ impl<'a> Bind<'a> {
         let portal = fields.cstr("portal name").unwrap_or_default();
         Self { portal, statement: fields.cstr("statement name").unwrap_or_default() }
     }
+
+    /// The bytes of a parameter, from 1 on; `None` where it is NULL, or not in this part of the body.
+    #[must_use]
+    pub fn parameter(body: &'a [u8], number: u16) -> Option<&'a [u8]> {
+        let mut fields = Fields::of(body);
+        fields.cstr("portal name").ok()?;
+        fields.cstr("statement name").ok()?;
+        let formats = usize::try_from(fields.i16("format count").ok()?).ok()?;
+        fields.bytes(formats.checked_mul(2)?, "formats").ok()?;
+        fields.i16("parameter count").ok()?;
+        let mut value = None;
+        for _ in 0..number {
+            value = match usize::try_from(fields.i32("length").ok()?) {
+                Ok(length) => Some(fields.bytes(length, "parameter").ok()?),
+                Err(_) => None,
+            };
+        }
+        value
+    }
 }
 
 /// `Execute`: the portal's name.

@@ -34,11 +34,17 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+/// What `set_config($1, ..)` leaves behind, now that its parameter has a value.
+pub(crate) fn set_by_parameter(name: &[u8], local: bool) -> impl Iterator<Item = Effect> {
+    let scope = if local { settings::Scope::Transaction } else { settings::Scope::Session };
+    settings::set_unknown(&name.to_ascii_lowercase(), scope).into_iter().flatten()
+}
+
 use std::sync::{Arc, LazyLock};
 
 use crate::sql::Lexer;
 
-use super::effect::Effects;
+use super::effect::{Effect, Effects};
 pub(crate) use names::FunctionNames;
 use reader::Reader;
 

@@ -1,10 +1,12 @@
 //! What the sessions of one customer's role at one database share in transaction pooling.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use dashmap::DashMap;
 
+use crate::backend::memory::Name;
 use crate::backend::prepared::Interner;
 use crate::backend::{ParameterMap, Reserved, Seat};
 use crate::customers::Customer;
@@ -30,7 +32,12 @@ struct Common {
 #[derive(Debug, Default)]
 pub(crate) struct Habits {
     sequences_read: AtomicBool,
+    /// Settings with a dot in their names. No view of the server's shows those.
+    settings: RwLock<BTreeSet<Name>>,
 }
+
+/// So many of them are remembered.
+const SETTINGS_MAX: usize = 64;
 
 impl Habits {
     /// Somebody calls `lastval()` or `currval()`: from now on what steps a sequence keeps its backend.
@@ -41,6 +48,26 @@ impl Habits {
     /// Whether somebody ever did.
     pub(crate) fn are_sequences_read(&self) -> bool {
         self.sequences_read.load(Ordering::Relaxed)
+    }
+
+    /// Somebody makes this setting: it will be asked for after whatever may have made it unseen.
+    pub(crate) fn setting_is_made(&self, name: &Name) {
+        if !name.contains(&b'.') || self.read().contains(name) {
+            return;
+        }
+        let mut settings = self.settings.write().unwrap_or_else(PoisonError::into_inner);
+        if settings.len() < SETTINGS_MAX {
+            settings.insert(name.clone());
+        }
+    }
+
+    /// Adds those that were ever made.
+    pub(crate) fn settings(&self, names: &mut Vec<Name>) {
+        names.extend(self.read().iter().cloned());
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, BTreeSet<Name>> {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -32,6 +32,15 @@ pub(crate) enum Effect {
     ResetAll,
     /// `SET LOCAL name ..`, `set_config('name', '..', true)`: gone at the end of the transaction.
     SetLocal(Name),
+    /// `set_config('name', $1, false)` and the like: set to a value that no text tells, or perhaps not set.
+    SetUnknown(Name),
+    /// `set_config($1, ..)`: the name is the parameter of this number.
+    SetBound {
+        /// From 1.
+        number: u16,
+        /// Whether it ends with the transaction.
+        local: bool,
+    },
     /// `DEALLOCATE name`
     Deallocate(Name),
     /// `DEALLOCATE ALL`
@@ -59,6 +68,8 @@ pub(crate) enum Effect {
 pub(crate) enum About<'a> {
     /// Transactions, savepoints and settings, which only make sense together.
     Journal,
+    /// A setting of this name has a value that only the server knows.
+    Unknown(&'a Name),
     /// The session's prepared statements: the one of this name, or all.
     Statements(Option<&'a Name>),
     /// Everything that a session can have.
@@ -101,6 +112,9 @@ impl Effect {
             | Self::Reset(_)
             | Self::ResetAll
             | Self::SetLocal(_) => About::Journal,
+            Self::SetUnknown(name) => About::Unknown(name),
+            // Where there is no `Bind`, nobody knows.
+            Self::SetBound { .. } => About::Suspicion(Suspicion::Pin(Reason::Setting)),
             Self::Deallocate(name) => About::Statements(Some(name)),
             Self::DeallocateAll => About::Statements(None),
             Self::DiscardAll => About::Everything,

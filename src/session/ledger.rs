@@ -389,7 +389,10 @@ impl Ledger {
                     book.done(Request::Bind, op, status);
                 }
             }
-            Event::Suspended(op) => book.suspended(op),
+            Event::Suspended(op) => {
+                listener.hear(Told::Suspended(&op.note));
+                book.suspended(op);
+            }
             Event::Skipped(request, op) => {
                 listener.hear(Told::Skipped(&op.note, book.get(op.name)));
                 if op.note.injected().is_none() {

@@ -99,6 +99,8 @@ impl Note {
 pub(crate) enum Told<'a> {
     /// One of its statements is complete, with this tag.
     Command(&'a mut Note, &'a [u8]),
+    /// It has as many rows as were asked for, and may be told to go on.
+    Suspended(&'a Note),
     /// It failed.
     Failed(&'a Note, &'a [u8]),
     /// It is answered without an error; the statement's name as the client gave it.

@@ -72,6 +72,25 @@ impl Reason {
         }
     }
 
+    /// Whether what made it is undone when its transaction is rolled back: a statement that failed has made none.
+    pub(crate) const fn is_undone(self) -> bool {
+        match self {
+            Self::TemporaryObject
+            | Self::HeldCursor
+            | Self::Listen
+            | Self::Role
+            | Self::Setting
+            | Self::Encoding => true,
+            Self::AdvisoryLock
+            | Self::SqlPrepare
+            | Self::Load
+            | Self::Seed
+            | Self::Sequence
+            | Self::LargeStatement
+            | Self::Function => false,
+        }
+    }
+
     const fn bit(self) -> u16 {
         match self {
             Self::TemporaryObject => 1,

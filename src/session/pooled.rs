@@ -8,8 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backend::Findings;
-use crate::backend::memory::{Carried, Memory, Name, Sequences, Value};
+use crate::backend::memory::{Carried, Memory, Name, Sequences};
 use crate::backend::prepared::{Copy, Interner};
 use crate::backend::{ParameterMap, Reserved, Seat};
 use crate::ids::SessionId;
@@ -25,6 +24,8 @@ use super::note::{Had, Injected, Listener, Note, Told};
 use super::pins::{Pins, Reason, Shown};
 use super::sequences::LastValues;
 use super::settings::Journal;
+
+mod found;
 
 /// The statement without a name.
 #[derive(Debug)]
@@ -74,6 +75,10 @@ pub(crate) struct Pooled {
     examine: bool,
     /// The backend must be scrubbed before anybody else has it.
     dirty: bool,
+    /// Settings with a dot whose values only the server knows.
+    asked: Vec<Name>,
+    /// A statement was read by settings of a transaction that is over.
+    is_read_locally: bool,
     /// What the client calls the statement of the request that failed last.
     pub(crate) failed_name: Vec<u8>,
     /// Our own statement that brings settings up to date failed.
@@ -121,6 +126,8 @@ impl Pooled {
             reported,
             examine: false,
             dirty: false,
+            asked: Vec::new(),
+            is_read_locally: false,
             failed_name: Vec::new(),
             settings_failed: false,
             unsure: Arc::new(Effects { statements: 1, list: vec![(0, Effect::Unsure)] }),
@@ -137,57 +144,9 @@ impl Pooled {
         }
     }
 
-    /// The server has said what is left. `None`: it could not, and everything is taken to be there still.
-    pub(crate) fn examined(&mut self, findings: Option<Findings>) {
-        self.examine = false;
-        let Some(found) = findings else {
-            if self.pins.is_empty() {
-                self.pins.add(Reason::Function);
-            }
-            return;
-        };
-        let seen = [
-            (Reason::TemporaryObject, found.temporary_object),
-            (Reason::HeldCursor, found.held_cursor),
-            (Reason::AdvisoryLock, found.advisory_lock),
-            (Reason::Listen, found.listen),
-            (Reason::SqlPrepare, found.sql_prepare),
-            (Reason::Role, found.role),
-        ];
-        for (reason, there) in seen {
-            if there { self.pins.add(reason) } else { self.pins.remove(reason) }
-        }
-        self.adopt(&found.settings);
-    }
-
-    /// The settings in force, as the server says them: a function may have made some that no text has told. Those with a
-    /// dot it does not list.
-    fn adopt(&mut self, found: &[(Name, Box<[u8]>)]) {
-        let mut truth = Carried::default();
-        for name in self.journal.current().names().filter(|name| name.contains(&b'.')) {
-            if let Some(value) = self.journal.current().get(name) {
-                truth = truth.with(name, value.clone());
-            }
-        }
-        for (name, value) in found {
-            let name = name.to_ascii_lowercase();
-            if name.starts_with(b"transaction_") || name.contains(&b'.') {
-                continue;
-            }
-            if carried::is_carried(&name) {
-                truth = truth.with(&name, Value::Config(quoted(value)));
-            } else {
-                self.pins.add(Reason::Setting);
-            }
-        }
-        if !truth.is_empty() || !self.journal.current().is_empty() {
-            self.journal.adopt(truth);
-        }
-    }
-
     /// The backend was handed back: nothing of this session is on it.
     pub(crate) fn parted(&mut self) {
-        (self.dirty, self.examine, self.own_names) = (false, false, false);
+        (self.dirty, self.examine, self.own_names, self.is_read_locally) = (false, false, false, false);
     }
 
     /// Nothing can be taken back any more; a message of the client's may be shaped.
@@ -204,6 +163,12 @@ impl Pooled {
     pub(crate) fn pin(&mut self, reason: Reason) {
         self.pins.add(reason);
         self.dirty = true;
+    }
+
+    /// A statement is read by what `SET LOCAL` says, which no other backend will have.
+    pub(crate) fn reads_locally(&mut self) {
+        self.is_read_locally = true;
+        self.pin(Reason::Setting);
     }
 
     /// The backend has a statement of this session under the client's own name.
@@ -238,7 +203,18 @@ impl Pooled {
             About::Journal if *effect == Effect::Commit && tag == b"ROLLBACK" => {
                 self.journal.completed(&Effect::Rollback);
             }
-            About::Journal => self.journal.completed(effect),
+            About::Journal => {
+                self.journal.completed(effect);
+                if let Effect::Set(name, _) = effect {
+                    self.made.habits.setting_is_made(name);
+                }
+                let is_held = self.pins.has(Reason::Setting) || self.pins.has(Reason::Encoding);
+                self.examine |= is_held && Self::is_new_for_settings(effect);
+            }
+            About::Unknown(name) => {
+                self.journal.completed(effect);
+                self.ask_for(name);
+            }
             About::Statements(Some(name)) => {
                 self.names.closed(name);
                 self.examine |= !self.pins.is_empty();
@@ -295,6 +271,8 @@ impl Pooled {
                 self.pins.remove(reason);
             }
         }
+        self.is_read_locally = false;
+        self.pin_for_settings(false);
         self.examine |= !self.pins.is_empty();
     }
 
@@ -313,8 +291,15 @@ impl Pooled {
             Note::Effects(effects, done) => {
                 let effects = Arc::clone(effects);
                 for (_, effect) in effects.list.iter().filter(|(at, _)| at >= done) {
-                    if let About::Suspicion(suspicion) = effect.about() {
-                        self.suspected(suspicion);
+                    match effect.about() {
+                        About::Suspicion(Suspicion::Pin(reason)) if reason.is_undone() => {}
+                        About::Suspicion(suspicion) => self.suspected(suspicion),
+                        About::Journal
+                        | About::Unknown(_)
+                        | About::Statements(_)
+                        | About::Everything
+                        | About::Sequences
+                        | About::Pins => {}
                     }
                 }
             }
@@ -384,23 +369,6 @@ pub(crate) fn had(memory: &Memory, id: u64) -> Had {
     (memory.prepared.find(id, 0) != Copy::Missing).then_some(0)
 }
 
-/// A string literal that means the same whatever `standard_conforming_strings` says.
-fn quoted(value: &[u8]) -> Box<[u8]> {
-    let mut literal = Vec::with_capacity(value.len().saturating_add(4));
-    if value.contains(&b'\\') {
-        literal.extend_from_slice(b" E");
-    }
-    literal.push(b'\'');
-    for &byte in value {
-        if matches!(byte, b'\'' | b'\\') {
-            literal.push(byte);
-        }
-        literal.push(byte);
-    }
-    literal.push(b'\'');
-    literal.into()
-}
-
 /// A session that listens, and the memory of its backend.
 pub(crate) struct Ear<'a> {
     pooled: &'a mut Pooled,
@@ -428,6 +396,11 @@ impl Listener for Ear<'_> {
                     pooled.confirmed = None;
                 }
             }
+            // It has done some of it, and may never be told to go on.
+            Told::Suspended(Note::Effects(effects, done)) => {
+                let effects = Arc::clone(effects);
+                effects.of(*done).for_each(|effect| pooled.interrupted(effect));
+            }
             Told::Done(Note::Named(..) | Note::Own, name) => pooled.names.parsed(name),
             Told::Done(Note::Closed, name) => pooled.names.closed(name),
             Told::Done(Note::Unnamed(number), _) => {
@@ -445,7 +418,7 @@ impl Listener for Ear<'_> {
                     pooled.portals.clear();
                 }
             }
-            Told::Command(..) | Told::Done(..) => {}
+            Told::Command(..) | Told::Done(..) | Told::Suspended(_) => {}
         }
     }
 }

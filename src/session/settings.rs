@@ -70,7 +70,8 @@ impl Journal {
             Effect::Set(name, value) => self.set(name, value.clone()),
             Effect::Reset(name) => self.now.settings = self.now.settings.without(name),
             Effect::ResetAll => self.now.settings = Carried::default(),
-            Effect::SetLocal(_) => self.now.is_local = true,
+            // Until the server has said what is in force, nobody else need know it.
+            Effect::SetLocal(_) | Effect::SetUnknown(_) => self.now.is_local = true,
             Effect::Commit => self.commit(),
             Effect::Rollback => self.roll_back(),
             Effect::Savepoint(name) => self.open(name),
@@ -82,6 +83,7 @@ impl Journal {
             Effect::RollbackTo(name) => self.return_to(name),
             // It runs outside transactions only, and commits by itself.
             Effect::DiscardAll => {
+                self.is_uncertain = false;
                 self.now.settings = Carried::default();
                 self.commit();
             }
@@ -92,6 +94,7 @@ impl Journal {
             | Effect::Deallocate(_)
             | Effect::DeallocateAll
             | Effect::SqlPrepare
+            | Effect::SetBound { .. }
             | Effect::Pin(_)
             | Effect::MayUnpin
             | Effect::DiscardSequences

@@ -16,7 +16,7 @@ use crate::protocol::rewrite;
 use crate::protocol::tag::frontend;
 use crate::protocol::write;
 
-use super::classify::{Classifier, classify};
+use super::classify::{Classifier, classify, set_by_parameter};
 use super::effect::{About, Effect, Effects, Suspicion};
 use super::lease::Request;
 use super::ledger::Ledger;
@@ -157,6 +157,7 @@ impl Shaper<'_> {
                 About::Suspicion(Suspicion::Unsure) if simple => self.own_sequences(),
                 About::Suspicion(Suspicion::Unsure | Suspicion::SqlPrepare | Suspicion::Pin(_))
                 | About::Journal
+                | About::Unknown(_)
                 | About::Statements(_)
                 | About::Everything
                 | About::Sequences
@@ -238,7 +239,7 @@ impl Shaper<'_> {
         if self.pooled.journal.is_local() && !self.pooled.own_names {
             // It is read by settings that no other backend will have.
             self.give_own_names();
-            self.pooled.pin(Reason::Setting);
+            self.pooled.reads_locally();
         } else if self.pooled.names.bytes() > NAMES_BYTES_MAX && !self.pooled.own_names {
             self.give_own_names();
             self.pooled.pin(Reason::LargeStatement);
@@ -315,6 +316,7 @@ impl Shaper<'_> {
             name => self.pooled.names.get(name).and_then(|named| named.effects.clone()),
         };
         let portal = significant(portal);
+        let effects = effects.map(|effects| bound(effects, body));
         match effects {
             Some(effects) => {
                 self.pooled.portals.insert(portal.into(), effects);
@@ -454,6 +456,24 @@ impl Shaper<'_> {
     fn message(&mut self, tag: u8, body: &[u8]) {
         write::message(self.out, tag, |out| out.extend_from_slice(body));
     }
+}
+
+/// What a text leaves behind with the parameters that it gets.
+fn bound(effects: Arc<Effects>, body: &[u8]) -> Arc<Effects> {
+    if !effects.list.iter().any(|(_, effect)| matches!(effect, Effect::SetBound { .. })) {
+        return effects;
+    }
+    let mut list = Vec::with_capacity(effects.list.len().saturating_add(1));
+    for (at, effect) in &effects.list {
+        if let Effect::SetBound { number, local } = effect
+            && let Some(name) = Bind::parameter(body, *number)
+        {
+            list.extend(set_by_parameter(name, *local).map(|effect| (*at, effect)));
+        } else {
+            list.push((*at, effect.clone()));
+        }
+    }
+    Arc::new(Effects { statements: effects.statements, list })
 }
 
 fn backend_name(prepared: &Prepared) -> Vec<u8> {

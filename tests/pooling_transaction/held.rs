@@ -4,7 +4,7 @@
 
 use crate::support::both::count;
 use crate::support::messages::*;
-use crate::support::pooled::{Pooled, say};
+use crate::support::pooled::{Pooled, is_transaction, say};
 use crate::support::transcript::lines;
 use crate::support::wire::Wire;
 
@@ -287,7 +287,109 @@ fn a_load_that_fails_is_told_as_directly() {
     assert!(count(&heard, "B ErrorResponse") >= 1, "{heard:#?}");
 }
 
-/// Settings that cannot be said again with certainty hold their backend until everything is discarded.
+/// What failed was undone by the server and holds nothing, not even for a look.
+#[test]
+fn a_refused_setting_holds_nothing() {
+    let pooled = Pooled::new("refused_set");
+    let mut wire = pooled.enter();
+    for text in [
+        "SET nonsense = 1",
+        "SET log_statement = 'none'",
+        "SET search_path TO 1/0",
+        "SET client_encoding = 'nonsense'",
+        "SET ROLE postgres",
+        "CREATE TEMP TABLE t AS SELECT 1/0",
+        "SET default_tablespace = ''; SELECT 1/0",
+        "SET default_tablespace = 'nowhere'",
+    ] {
+        assert_ne!(wire.sqlstate(text), "", "{text}");
+        assert_eq!(pooled.pins(), [""; 0], "{text}");
+        pooled.steal();
+    }
+}
+
+/// Drivers say settings with a parameter: the server is asked what became of it, and the next backend is told.
+#[test]
+fn a_setting_with_a_parameter_is_carried() {
+    let pooled = Pooled::new("bound");
+    let said = |sql: &str, values: &[Option<&str>]| {
+        all(&[parse("", sql), bind("", "", values), execute("", 0), sync()])
+    };
+    let before = "SELECT current_setting('jit'), set_config('jit', $1, false)";
+    pooled.stolen(&[
+        said(before, &[Some("off")]),
+        query("SHOW jit"),
+        said("SELECT set_config('custom.key', $1, false)", &[Some("it's \\ mine")]),
+        query("SHOW custom.key"),
+        said("SELECT set_config($1, $2, false)", &[Some("custom.Other"), Some("named")]),
+        query("SHOW custom.other"),
+        said("SELECT set_config($1, $2, true)", &[Some("custom.other"), Some("local")]),
+        query("SHOW custom.other"),
+        said("SELECT set_config('custom.key', $1, false)", &[None]),
+        query("SELECT current_setting('custom.key')"),
+        query("BEGIN"),
+        said("SELECT set_config('custom.other', $1, false)", &[Some("undone")]),
+        query("ROLLBACK"),
+        query("SHOW custom.other"),
+        // Suspended after a row, and never told to go on.
+        all(&[
+            parse("", "SELECT set_config('work_mem', x || 'MB', false) FROM generate_series(7, 9) x"),
+            bind("", "", &[]),
+            execute("", 2),
+            sync(),
+        ]),
+        query("SHOW work_mem"),
+    ]);
+}
+
+/// A setting with a dot that only a function names is in no view of the server's: it is lost, unless its name was
+/// ever said by a text of the customer's, or the configuration names the function.
+#[test]
+fn a_setting_that_only_a_function_names_must_be_known() {
+    let sets = "CREATE FUNCTION enters(who text) RETURNS text LANGUAGE sql AS $$SELECT set_config('app.who', who, false)$$";
+    let read = "SELECT current_setting('app.who', true)";
+    let pooled = Pooled::new("unnamed_setting");
+    pooled.direct().rows(sets);
+    let mut wire = pooled.enter();
+    wire.rows("SELECT enters('first')");
+    pooled.steal();
+    assert_eq!(wire.value(read), if is_transaction() { "" } else { "first" });
+    pooled.enter().rows("SET app.who = 'somebody else'");
+    wire.rows("SELECT enters('second')");
+    pooled.steal();
+    assert_eq!(wire.value(read), "second");
+
+    let named =
+        Pooled::for_customer("named_setting", serde_json::json!({ "pool": { "pin_functions": ["enters"] } }));
+    named.direct().rows(sets);
+    let mut wire = named.enter();
+    wire.rows("SELECT enters('first')");
+    named.assert_held("function");
+    assert_eq!(wire.value(read), "first");
+}
+
+/// A library stays with the connection that has loaded it, whatever is discarded.
+#[test]
+fn a_loaded_library_is_held_to_the_end() {
+    let pooled = Pooled::new("loaded");
+    // Who is no superuser may load from one directory only, which is empty unless somebody has filled it.
+    let role = pooled.house.tenant.role.clone();
+    pooled.house.tenant.sql(&format!("ALTER ROLE {role} SUPERUSER"));
+    let mut wire = pooled.enter();
+    wire.rows("LOAD 'auto_explain'");
+    pooled.assert_held("load");
+    wire.rows("SET auto_explain.log_min_duration = '1h'");
+    wire.rows("DISCARD ALL;");
+    pooled.assert_held("load");
+    assert_eq!(wire.value("SHOW auto_explain.log_min_duration"), "-1");
+    wire.send(&terminate());
+    assert!(wire.rest().is_empty());
+    drop(wire);
+    pooled.house.tenant.sql(&format!("ALTER ROLE {role} NOSUPERUSER"));
+    pooled.steal();
+}
+
+/// Settings that cannot be said again with certainty hold their backend until they are reset.
 #[test]
 fn settings_that_change_how_text_is_read_are_held() {
     is_held(
@@ -297,13 +399,25 @@ fn settings_that_change_how_text_is_read_are_held() {
                 reason: "setting",
                 make: &["SET standard_conforming_strings = off", "SET escape_string_warning = off"],
                 proof: &["SELECT 'a\\'b'", "SHOW standard_conforming_strings"],
-                unmake: &["RESET standard_conforming_strings", "RESET escape_string_warning", "DISCARD ALL;"],
+                unmake: &["RESET escape_string_warning", "RESET standard_conforming_strings"],
             },
             State {
                 reason: "encoding",
                 make: &["SET client_encoding = 'SJIS'"],
                 proof: &["SELECT octet_length('a')", "SHOW client_encoding"],
-                unmake: &["RESET client_encoding", "DISCARD ALL;"],
+                unmake: &["RESET client_encoding"],
+            },
+            State {
+                reason: "setting",
+                make: &["SET default_tablespace = ''; SET search_path = public, pg_temp"],
+                proof: &["SHOW search_path"],
+                unmake: &["RESET default_tablespace", "SET search_path = public"],
+            },
+            State {
+                reason: "setting",
+                make: &["SET escape_string_warning = off", "SET default_table_access_method = 'heap'"],
+                proof: &["SHOW escape_string_warning"],
+                unmake: &["RESET ALL"],
             },
         ],
     );

@@ -15,6 +15,7 @@ mod leaving;
 mod names;
 mod news;
 mod parameters;
+mod programs;
 mod records;
 mod sequences;
 mod settled;

@@ -61,11 +61,20 @@ impl Pooled {
         Self::of(word, 1, changes)
     }
 
+    /// With changes of the customer's own configuration.
+    pub(crate) fn for_customer(word: &str, changes: Value) -> Self {
+        Self::build(word, 1, json!({}), changes)
+    }
+
     /// With so many backends.
     pub(crate) fn of(word: &str, backends_max: u32, changes: Value) -> Self {
+        Self::build(word, backends_max, changes, json!({}))
+    }
+
+    fn build(word: &str, backends_max: u32, changes: Value, own: Value) -> Self {
         let tenant = Postgres::shared(ANY).tenant(word);
         tenant.direct().rows(SCENE);
-        let customer = pooled(Customer::of(&tenant), &tenant.verifier(), backends_max);
+        let customer = pooled(Customer::of(&tenant), &tenant.verifier(), backends_max).with(own);
         let mut config = json!({ "pool": { "wait_timeout_ms": WAIT_TIMEOUT_MS } });
         merge(&mut config, changes);
         let vault = Vault::start(Options::new(&[customer]).with(config));

@@ -9,7 +9,7 @@ use super::kept::Kept;
 use super::seat::Chair;
 use crate::backend::Backend;
 use crate::backend::examine::{self, Findings};
-use crate::backend::memory::{Carried, Memory};
+use crate::backend::memory::{Carried, Memory, Name};
 use crate::backend::scrub::{self, ScrubError};
 
 /// A backend while a session holds it. Dropping it closes the backend.
@@ -143,14 +143,15 @@ impl Lease {
         Ok(self)
     }
 
-    /// Asks the server what the session left behind. The backend must be idle and in step. When this fails, the
+    /// Asks the server what the session left behind, and for the values of `own` settings, those with a dot. The backend
+    /// must be idle and in step. When this fails, the
     /// session keeps its backend if the server merely refused; else it must be closed, as when the future is dropped.
     ///
     /// # Errors
     /// [`ScrubError::Refused`] when the server refused; the others when its answer is not what was asked for, or late.
-    pub async fn examine(&mut self) -> Result<Findings, ScrubError> {
+    pub async fn examine(&mut self, own: &[Name]) -> Result<Findings, ScrubError> {
         let limit: Duration = self.hold.chair.scrub_timeout();
-        Box::pin(examine::examine(&mut self.kept.backend, limit)).await
+        Box::pin(examine::examine(&mut self.kept.backend, own, limit)).await
     }
 
     /// Closes the backend, whatever it is doing.

@@ -65,7 +65,7 @@ async fn each_reason_is_found_while_it_lasts() {
             let mut expected = Findings::default();
             expected.settings.push((b"search_path"[..].into(), b"evil, pg_catalog"[..].into()));
             change(&mut expected);
-            let mut seen = lease.examine().await.unwrap();
+            let mut seen = lease.examine(&[]).await.unwrap();
             seen.settings.sort();
             assert_eq!(seen, expected, "after {sql}");
         }
@@ -92,7 +92,7 @@ async fn users_and_roles_are_those_of_a_login_or_found() {
     for (backend, steps) in [(&mut owner, &by_owner[..]), (&mut small, &by_small[..])] {
         for (sql, expected) in steps {
             ask(backend, sql).await.unwrap();
-            let found = crate::backend::examine::examine(backend, Duration::from_secs(5)).await.unwrap();
+            let found = crate::backend::examine::examine(backend, &[], Duration::from_secs(5)).await.unwrap();
             assert_eq!(found.role, *expected, "after {sql}");
         }
     }
@@ -105,16 +105,16 @@ async fn a_session_does_not_notice_that_it_is_examined() {
     let (mut owner, _pools, mut lease) = house(&cluster).await;
     // Parse of the unnamed statement, Sync; later Bind, Execute, Sync.
     assert_eq!(talk(&mut lease, b"P\0\0\0\x13\0SELECT 4711\0\0\0S\0\0\0\x04").await, b"1Z");
-    lease.examine().await.unwrap();
+    lease.examine(&[]).await.unwrap();
     let execute = b"B\0\0\0\x0c\0\0\0\0\0\0\0\0E\0\0\0\x09\0\0\0\0\0S\0\0\0\x04";
     assert_eq!(talk(&mut lease, execute).await, b"2DCZ");
     ask(&mut lease, "LISTEN news").await.unwrap();
     ask(&mut owner, "NOTIFY news, 'for the session'").await.unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
-    let aside = lease.examine().await.unwrap().aside;
+    let aside = lease.examine(&[]).await.unwrap().aside;
     assert!(aside.starts_with(b"A") && aside.ends_with(b"for the session\0"), "{aside:?}");
     ask(&mut owner, "REVOKE SELECT ON pg_catalog.pg_cursors FROM PUBLIC").await.unwrap();
-    let refused = lease.examine().await.unwrap_err();
+    let refused = lease.examine(&[]).await.unwrap_err();
     assert!(matches!(refused, ScrubError::Refused { .. }), "{refused}");
     assert_eq!(ask(&mut lease, "SELECT 1").await.unwrap(), ["1"]);
     let names = "SELECT count(*) FROM pg_prepared_statements WHERE name <> ''";

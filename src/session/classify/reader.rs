@@ -333,6 +333,7 @@ impl<R: Borrow<Rules>> Reader<R> {
 /// A bit of its own for each effect without a name.
 fn bit_of(effect: &Effect) -> u32 {
     match effect.about() {
+        About::Suspicion(_) if matches!(effect, Effect::SetBound { .. }) => 0,
         About::Suspicion(Suspicion::Unsure) => 1,
         About::Suspicion(Suspicion::SequenceStep) => 1 << 1,
         About::Suspicion(Suspicion::SequenceRead) => 1 << 2,
@@ -342,7 +343,7 @@ fn bit_of(effect: &Effect) -> u32 {
             let place = Reason::ALL.iter().position(|known| *known == reason).unwrap_or_default();
             1_u32 << 8 << place
         }
-        About::Journal | About::Statements(_) | About::Everything | About::Sequences => 0,
+        About::Journal | About::Unknown(_) | About::Statements(_) | About::Everything | About::Sequences => 0,
     }
 }
 
@@ -357,6 +358,7 @@ fn bytes_of(effect: &Effect) -> usize {
         | Effect::RollbackTo(name)
         | Effect::Reset(name)
         | Effect::SetLocal(name)
+        | Effect::SetUnknown(name)
         | Effect::Deallocate(name) => name.len(),
         Effect::Begin
         | Effect::Commit
@@ -366,6 +368,7 @@ fn bytes_of(effect: &Effect) -> usize {
         | Effect::DeallocateAll
         | Effect::DiscardAll
         | Effect::DiscardSequences
+        | Effect::SetBound { .. }
         | Effect::SqlPrepare
         | Effect::Pin(_)
         | Effect::MayUnpin

@@ -1,4 +1,4 @@
-//! `set_config(..)`: what it sets, where its arguments are literals and it surely runs once.
+//! `set_config(..)`: what it sets, where its arguments are literals and it surely runs once; else which setting.
 
 use std::borrow::Borrow;
 
@@ -20,6 +20,14 @@ struct Literal {
     said: Box<[u8]>,
 }
 
+/// The first argument, as far as it is one token.
+#[derive(Debug)]
+enum Named {
+    Literal(Box<[u8]>),
+    /// A parameter, by its number.
+    Parameter(u16),
+}
+
 /// A call of `set_config` whose arguments are being read.
 #[derive(Debug)]
 pub(super) struct Call {
@@ -30,8 +38,7 @@ pub(super) struct Call {
     /// Which argument is at hand, and how many tokens it has.
     argument: u32,
     tokens: u32,
-    /// The literal that is the whole of the first argument, with and without its quotes.
-    name: Option<Box<[u8]>>,
+    name: Option<Named>,
     /// The second.
     value: Option<Literal>,
     local: Option<bool>,
@@ -70,7 +77,7 @@ impl<R: Borrow<Rules>> Reader<R> {
         call.tokens = call.tokens.saturating_add(1);
         let alone = call.tokens == 1;
         match call.argument {
-            0 => call.name = literal(token).filter(|_| alone),
+            0 => call.name = named(token).filter(|_| alone),
             1 => {
                 let whole = alone && !token.too_long;
                 call.value =
@@ -93,21 +100,24 @@ impl<R: Borrow<Rules>> Reader<R> {
         let Some(call) = self.call.take_if(|call| call.depth >= self.depth) else { return };
         let scope = match call.local {
             Some(true) => Scope::Transaction,
-            Some(false) => Scope::Session,
+            Some(false) | None => Scope::Session,
+        };
+        let name = match call.name.filter(|_| call.argument == 2) {
+            Some(Named::Literal(name)) => name.to_ascii_lowercase(),
+            Some(Named::Parameter(number)) => {
+                return self.push(Effect::SetBound { number, local: scope == Scope::Transaction });
+            }
             None => return self.push(Effect::Pin(Reason::Setting)),
         };
-        let Some(name) = call.name.filter(|_| call.argument == 2) else {
-            return self.push(Effect::Pin(Reason::Setting));
-        };
-        let name = name.to_ascii_lowercase();
-        match (call.value, scope) {
-            (Some(Literal { text, said }), _) if call.plain || scope == Scope::Transaction => {
+        let is_told = call.local.is_some() && (call.plain || scope == Scope::Transaction);
+        let left = match call.value.filter(|_| is_told) {
+            Some(Literal { text, said }) => {
                 let conforming = self.rules.borrow().standard_conforming_strings;
-                self.push_all(settings::set(&name, Value::Config(text), &said, scope, conforming));
+                settings::set(&name, Value::Config(text), &said, scope, conforming)
             }
-            (None, Scope::Transaction) => self.push_all(settings::set_unknown(&name, scope)),
-            (Some(_) | None, Scope::Session | Scope::Transaction) => self.push(Effect::Pin(Reason::Setting)),
-        }
+            None => settings::set_unknown(&name, scope),
+        };
+        self.push_all(left);
     }
 
     /// The statement is over: a `set_config` in a query with conditions may have run never or often.
@@ -117,10 +127,18 @@ impl<R: Borrow<Rules>> Reader<R> {
         }
         if !self.plain_select {
             for effect in self.own_effects() {
-                if matches!(effect, Effect::Set(_, Value::Config(_))) {
-                    *effect = Effect::Pin(Reason::Setting);
+                if let Effect::Set(name, Value::Config(_)) = effect {
+                    *effect = Effect::SetUnknown(std::mem::take(name));
                 }
             }
         }
     }
+}
+
+fn named(token: &Token<'_>) -> Option<Named> {
+    if token.kind == Kind::Parameter {
+        let number = std::str::from_utf8(token.text.get(1..)?).ok()?;
+        return number.parse().ok().map(Named::Parameter);
+    }
+    literal(token).map(Named::Literal)
 }

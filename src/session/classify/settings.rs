@@ -52,10 +52,9 @@ pub(super) fn set(name: &[u8], value: Value, said: &[u8], scope: Scope, conformi
             let none = said.eq_ignore_ascii_case(b"none");
             [Some(Effect::Pin(Reason::Role)), none.then_some(Effect::MayUnpin)]
         }
-        Scope::Session if name == b"search_path" && more.is_some() => {
-            [Some(Effect::Pin(Reason::Setting)), more.map(Effect::Pin)]
-        }
         Scope::Session => match more {
+            // The server is asked whether it names that schema, and held while it does.
+            Some(Reason::TemporaryObject) => set_unknown(name, scope),
             Some(reason) => pin(reason),
             None if name == b"client_encoding" || is_carried(name) => {
                 [Some(Effect::Set(name.into(), value)), None]
@@ -65,19 +64,21 @@ pub(super) fn set(name: &[u8], value: Value, said: &[u8], scope: Scope, conformi
     }
 }
 
-/// A setting is set to what cannot be told.
+/// A setting is set to what cannot be told, or perhaps not set.
 pub(super) fn set_unknown(name: &[u8], scope: Scope) -> Left {
-    let more = match name {
-        b"client_encoding" => Some(Reason::Encoding),
-        b"standard_conforming_strings" => Some(Reason::Setting),
-        b"search_path" => Some(Reason::TemporaryObject),
-        b"seed" => Some(Reason::Seed),
+    let more = match (name, scope) {
+        (b"client_encoding", _) => Some(Reason::Encoding),
+        (b"seed", _) => Some(Reason::Seed),
+        // Outside the transaction the server is asked.
+        (b"standard_conforming_strings", Scope::Transaction) => Some(Reason::Setting),
+        (b"search_path", Scope::Transaction) => Some(Reason::TemporaryObject),
         _ => None,
     };
     let first = match scope {
+        _ if name.len() > NAME_BYTES_MAX => Effect::Pin(Reason::Setting),
         Scope::Transaction => Effect::SetLocal(name.into()),
         Scope::Session if is_role(name) => Effect::Pin(Reason::Role),
-        Scope::Session => Effect::Pin(Reason::Setting),
+        Scope::Session => Effect::SetUnknown(name.into()),
     };
     [Some(first), more.map(Effect::Pin)]
 }
@@ -171,11 +172,11 @@ impl<R: Borrow<Rules>> Reader<R> {
             return self.push_all(reset(name, scope));
         }
         let conforming = self.rules.borrow().standard_conforming_strings;
-        let left = match said(&self.head, at) {
+        let left = match said(&self.head, at, name) {
             _ if self.head.cut || !is_value(&self.head, at) => None,
             Some(said) => Some(set(name, Value::Tail(self.head.tail(at)), &said, scope, conforming)),
             // What it says matters for these only.
-            None if matches!(name, b"search_path" | b"client_encoding") => None,
+            None if matches!(name, b"search_path" | b"client_encoding") || is_role(name) => None,
             None => Some(set(name, Value::Tail(self.head.tail(at)), b"", scope, conforming)),
         };
         self.push_all(left.unwrap_or_else(|| set_unknown(name, scope)));
@@ -257,14 +258,34 @@ fn is_value(head: &Head, at: usize) -> bool {
 }
 
 /// What the values from `at` on say, with a comma between two; `None` if one is written in a way that is not worked out.
-fn said(head: &Head, at: usize) -> Option<Box<[u8]>> {
+/// Of a `search_path` with quotes inside quotes only the bytes between all quotes and blanks: whatever name is in it is in these.
+fn said(head: &Head, at: usize, name: &[u8]) -> Option<Box<[u8]>> {
+    let plain = |token: &Token<'_>| match token.kind {
+        Kind::String | Kind::Dollar => true,
+        Kind::Escaped => !token.text.contains(&b'\\'),
+        Kind::Word
+        | Kind::Quoted
+        | Kind::QuotedUnicode
+        | Kind::StringUnicode
+        | Kind::Bits
+        | Kind::Number
+        | Kind::Parameter
+        | Kind::Operator
+        | Kind::Symbol(_)
+        | Kind::Junk
+        | Kind::Lost => false,
+    };
+    let bare = |token: &Token<'_>| -> Option<Box<[u8]>> {
+        let kept = |byte: &&u8| !byte.is_ascii_whitespace() && **byte != b'\'';
+        (name == b"search_path" && plain(token)).then(|| token.text.iter().filter(kept).copied().collect())
+    };
     let says = |token: Token<'_>| match token.kind {
         Kind::Word | Kind::Quoted => Some(crate::sql::Ident::of(&token).as_bytes().into()),
-        Kind::String | Kind::Escaped => literal(&token),
+        Kind::String | Kind::Escaped => literal(&token).or_else(|| bare(&token)),
+        Kind::Dollar => bare(&token),
         Kind::Number | Kind::Operator | Kind::Symbol(_) => Some(token.text.into()),
         Kind::QuotedUnicode
         | Kind::StringUnicode
-        | Kind::Dollar
         | Kind::Bits
         | Kind::Parameter
         | Kind::Junk

@@ -30,6 +30,10 @@ fn word(effect: &Effect) -> String {
         Effect::Set(name, Value::Config(value)) => format!("config {} to {}", bytes(name), bytes(value)),
         Effect::Reset(name) => format!("reset {}", bytes(name)),
         Effect::SetLocal(name) => format!("local {}", bytes(name)),
+        Effect::SetUnknown(name) => format!("unknown {}", bytes(name)),
+        Effect::SetBound { number, local } => {
+            format!("{} ${number}", if *local { "local" } else { "unknown" })
+        }
         Effect::Savepoint(name) => format!("savepoint {}", bytes(name)),
         Effect::Release(name) => format!("release {}", bytes(name)),
         Effect::RollbackTo(name) => format!("rollback to {}", bytes(name)),

@@ -87,11 +87,11 @@ impl Relay<'_> {
         let aside = match findings {
             Ok(mut findings) => {
                 let aside = std::mem::take(&mut findings.aside);
-                pooled.examined(Some(findings));
+                pooled.examined(Some(findings), lease.parameters.get(b"client_encoding"));
                 aside
             }
             Err(ScrubError::Refused { aside }) => {
-                pooled.examined(None);
+                pooled.examined(None, None);
                 aside
             }
             Err(cause) => {
@@ -203,8 +203,9 @@ impl Relay<'_> {
         match rest {
             Rest::Keep => {}
             Rest::Examine => {
+                let own = pooled.own_settings();
                 self.stage = Stage::Asking(Box::pin(async move {
-                    let findings = lease.examine().await;
+                    let findings = lease.examine(&own).await;
                     (lease, findings)
                 }));
             }

@@ -74,17 +74,21 @@ fn is_told(expected: &str, found: &[&Effect]) -> bool {
     let has = |wanted: &dyn Fn(&Effect) -> bool| found.iter().any(|effect| wanted(effect));
     let says = |words: &str| has(&|effect| word(effect) == words);
     let pins = || has(&|effect| matches!(effect, Effect::Pin(_)));
+    let is_config =
+        || has(&|effect| matches!(effect, Effect::Set(..) | Effect::SetUnknown(_) | Effect::SetBound { .. }));
     let (kind, name) = expected.split_once(' ').unwrap_or((expected, ""));
     match kind {
         "set" => {
-            let is_set = has(&|effect| matches!(effect, Effect::Set(set, _) if **set == *name.as_bytes()));
+            let is_set = has(
+                &|effect| matches!(effect, Effect::Set(set, _) | Effect::SetUnknown(set) if **set == *name.as_bytes()),
+            );
             // Nothing: what ends with the transaction, and what was so already.
             is_set || pins() || name.starts_with("transaction_") || name == "standard_conforming_strings"
         }
         "local" => says(expected) || name.starts_with("transaction_"),
         "reset" => says(expected) || says("pin role") || name.starts_with("transaction_") || says("resetall"),
-        "config" if name.starts_with("local") => says(name) || says("pin setting"),
-        "config" => pins() || has(&|effect| matches!(effect, Effect::Set(..))),
+        "config" if name.starts_with("local") => says(name) || says("pin setting") || is_config(),
+        "config" => pins() || is_config(),
         "call" => is_call_told(name, found),
         "syntax" => true,
         _ => says(expected),
@@ -133,6 +137,7 @@ fn has_reason(effect: &Effect, expected: &[String]) -> bool {
         }
         About::Suspicion(Suspicion::SqlPrepare)
         | About::Journal
+        | About::Unknown(_)
         | About::Statements(_)
         | About::Everything
         | About::Sequences => told(&[&word(effect)]) || told(&["config"]),
