@@ -7,6 +7,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
@@ -213,7 +214,10 @@ async fn place(shared: &Shared, route: &Route, settings: &Settings) -> Result<Pl
     }
     let lease = seat.lease(&Carried::default()).await?;
     let (parameters, notices) = (lease.parameters.clone(), lease.notices.clone());
-    if let Err(lease) = lease.release() {
+    // Of a kind that the server ends when it is idle, none is kept for later.
+    if settings.idle_limit() != Ok(Duration::ZERO) {
+        lease.discard();
+    } else if let Err(lease) = lease.release() {
         lease.discard();
     }
     Ok(Place::Seat(seat, parameters, notices))

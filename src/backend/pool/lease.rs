@@ -11,6 +11,7 @@ use crate::backend::Backend;
 use crate::backend::examine::{self, Findings};
 use crate::backend::memory::{Carried, Memory, Name};
 use crate::backend::scrub::{self, ScrubError};
+use crate::config::PoolMode;
 
 /// A backend while a session holds it. Dropping it closes the backend.
 ///
@@ -72,7 +73,8 @@ impl Lease {
         self.kept.wake()
     }
 
-    /// Scrubs the backend and returns it to its pool, or closes it where each session gets a new one. The caller
+    /// Scrubs the backend and returns it to its pool, or closes it where each session gets a new one, or where its
+    /// startup settings end it when it is idle. The caller
     /// vouches that it is in step: status `I`, nothing owed, nothing half sent or half read. Waits for cancel
     /// requests under way; the whole takes twice `pool.scrub_timeout_ms` at most. Dropping the future closes the backend.
     ///
@@ -80,7 +82,11 @@ impl Lease {
     /// [`ScrubError`] says why the backend was closed instead; the session need not care.
     pub async fn hand_back(self) -> Result<(), ScrubError> {
         let Self { mut kept, hold } = self;
-        if hold.chair.shelf.kind.fresh {
+        let kind = &hold.chair.shelf.kind;
+        // As it was dialled, the server would end it while it lies idle, or just when somebody gets it.
+        let is_short_lived =
+            kind.mode == PoolMode::Transaction && kind.settings.idle_limit() != Ok(Duration::ZERO);
+        if kind.fresh || is_short_lived {
             kept.in_step = true;
             return Ok(());
         }
