@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::support::messages::*;
@@ -188,4 +189,33 @@ fn a_session_that_holds_its_backend_is_cancelled_too() {
     assert_eq!(outcome(&mut wire), ["57014"]);
     wire.rows("DROP TABLE mine");
     pooled.steal();
+}
+
+/// A cancel that comes while the backend is given the session's settings does not hit those, for then the statement would run
+/// without them: it stops the statement.
+#[test]
+fn a_cancel_stops_no_settings_on_their_way() {
+    if !is_transaction() {
+        return;
+    }
+    let pooled = Pooled::of("settings", 1, json!({ "pool": { "wait_timeout_ms": 15_000 } }));
+    let (mut wire, mut other) = (pooled.enter(), pooled.enter());
+    wire.rows("SET work_mem = '1234kB'");
+    let server = |wire: &mut Wire| Pid::from_raw(wire.value("SELECT pg_backend_pid()").parse().unwrap());
+    let pid = server(&mut other).unwrap();
+    // It lies still, and so does what it is told.
+    kill_process(pid, Signal::STOP).unwrap();
+    wire.send(&query("SELECT current_setting('work_mem'), pg_sleep(20)"));
+    std::thread::sleep(Duration::from_millis(100));
+    let key = wire.key.clone();
+    let port = pooled.house.vault.port;
+    let cancelling = std::thread::spawn(move || cancel(port, &key));
+    std::thread::sleep(Duration::from_millis(200));
+    kill_process(pid, Signal::CONT).unwrap();
+    let begun = Instant::now();
+    let heard = outcome(&mut wire);
+    cancelling.join().unwrap();
+    assert_eq!(heard, ["57014"]);
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert_eq!(wire.value("SELECT current_setting('work_mem')"), "1234kB");
 }
