@@ -33,11 +33,13 @@ pub(crate) enum Reason {
     LargeStatement,
     /// A function that the configuration names in `pool.pin_functions`.
     Function,
+    /// The server could not say what was left behind; it is asked again after the next transaction.
+    Unexamined,
 }
 
 impl Reason {
     /// Every reason.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::TemporaryObject,
         Self::HeldCursor,
         Self::AdvisoryLock,
@@ -51,6 +53,7 @@ impl Reason {
         Self::Encoding,
         Self::LargeStatement,
         Self::Function,
+        Self::Unexamined,
     ];
 
     /// The word for it.
@@ -69,6 +72,7 @@ impl Reason {
             Self::Encoding => "encoding",
             Self::LargeStatement => "large_statement",
             Self::Function => "function",
+            Self::Unexamined => "unexamined",
         }
     }
 
@@ -87,7 +91,8 @@ impl Reason {
             | Self::Seed
             | Self::Sequence
             | Self::LargeStatement
-            | Self::Function => false,
+            | Self::Function
+            | Self::Unexamined => false,
         }
     }
 
@@ -106,6 +111,7 @@ impl Reason {
             Self::Encoding => 1 << 10,
             Self::LargeStatement => 1 << 11,
             Self::Function => 1 << 12,
+            Self::Unexamined => 1 << 13,
         }
     }
 }

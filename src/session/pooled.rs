@@ -411,6 +411,7 @@ impl Listener for Ear<'_> {
             Told::Skipped(note, name) => pooled.skipped(note, name, memory),
             Told::Ready(status) => {
                 pooled.journal.ready(status);
+                pooled.examine |= pooled.pins.has(Reason::Unexamined);
                 if !pooled.journal.is_certain() {
                     pooled.pin(Reason::Setting);
                 }

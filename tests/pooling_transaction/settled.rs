@@ -82,3 +82,27 @@ fn a_statement_timeout_is_its_sessions_own() {
         assert!(answer.is_none_or(|error| error.field('C') == "57014"), "{frames:?}");
     }
 }
+
+/// What the server is asked between two transactions is not cancelled in the statement's place, and nobody is held for it.
+#[test]
+fn a_cancel_that_comes_late_holds_nobody() {
+    let pooled = Pooled::new("settled_late");
+    let mut mine = pooled.enter();
+    let (port, key) = (pooled.house.vault.port, mine.key.clone());
+    mine.rows("CREATE FUNCTION unknown() RETURNS int LANGUAGE sql RETURN 1");
+    for round in 0..60 {
+        mine.send(&query("SELECT unknown()"));
+        let (key, wait) = (key.clone(), Duration::from_micros(round * 30));
+        let canceller = std::thread::spawn(move || {
+            std::thread::sleep(wait);
+            let mut wire = Wire::plain(port);
+            wire.send(&cancel_request(key.0, &key.1));
+            assert!(wire.bytes(1).is_empty());
+        });
+        let frames = mine.until_ready();
+        assert_eq!(frames.last().map(|frame| frame.tag), Some(b'Z'), "the session goes on");
+        canceller.join().unwrap();
+        assert!(!pooled.pins().iter().any(|pin| pin.contains("unexamined")), "{:?}", pooled.pins());
+    }
+    pooled.steal();
+}

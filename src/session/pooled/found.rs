@@ -32,11 +32,10 @@ impl Pooled {
     pub(crate) fn examined(&mut self, findings: Option<Findings>, encoding: Option<&[u8]>) {
         self.examine = false;
         let Some(found) = findings else {
-            if self.pins.is_empty() {
-                self.pins.add(Reason::Function);
-            }
+            self.pins.add(Reason::Unexamined);
             return;
         };
+        self.pins.remove(Reason::Unexamined);
         let is_unsafe = encoding.is_some_and(|encoding| !carried::is_safe_encoding(encoding));
         let seen = [
             (Reason::TemporaryObject, found.temporary_object),

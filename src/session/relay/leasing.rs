@@ -100,6 +100,7 @@ impl Relay<'_> {
                 return;
             }
         };
+        pooled.made.reserved.bind(&lease);
         self.lease = Some(lease);
         if !aside.is_empty() {
             buffers::keep(&mut self.down.out, &aside);
@@ -203,6 +204,8 @@ impl Relay<'_> {
         match rest {
             Rest::Keep => {}
             Rest::Examine => {
+                // Nothing of the client's is there to be cancelled.
+                pooled.made.reserved.unbind();
                 let own = pooled.own_settings();
                 self.stage = Stage::Asking(Box::pin(async move {
                     let findings = lease.examine(&own).await;
