@@ -299,8 +299,8 @@ pub struct Memory {
     pub settings: Carried,
     /// The prepared statements it has.
     pub prepared: prepared::Cache,
-    /// Whose unnamed statement it holds.
-    pub unnamed: Option<SessionId>,
+    /// Whose unnamed statement it holds, and which of its owner's.
+    pub unnamed: Option<(SessionId, u64)>,
     /// Whose `lastval()` and `currval()` it answers.
     pub sequences: Sequences,
 }

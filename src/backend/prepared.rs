@@ -23,6 +23,12 @@ mod tests;
 
 pub use cache::{Cache, Copy};
 
+/// The number of a statement that no backend has: binding it is refused, closing it does nothing.
+pub const NOBODY: u64 = 0;
+
+/// The number of a statement that is made where a name is to be found in use. It is never run.
+pub const TAKEN: u64 = 1;
+
 /// A prepared statement, shared by all who have parsed the same.
 #[derive(Debug)]
 pub struct Prepared {
@@ -63,8 +69,7 @@ impl Prepared {
 
     /// Appends its name on a backend, without a terminator.
     pub fn write_name(&self, out: &mut Vec<u8>) {
-        out.extend(b"_ov_");
-        out.extend(self.id.to_string().as_bytes());
+        out.extend(name(self.id));
     }
 
     /// How often clients have sent a `Parse` of it. A copy that was parsed earlier may know older tables.
@@ -83,6 +88,12 @@ impl Prepared {
     pub fn is(&self, text: &[u8], types: &[u8], settings: &Carried) -> bool {
         *self.text == *text && *self.types == *types && self.settings == *settings
     }
+}
+
+/// The name on a backend of the statement with this number.
+#[must_use]
+pub fn name(id: u64) -> Vec<u8> {
+    format!("_ov_{id}").into_bytes()
 }
 
 impl Drop for Prepared {
@@ -138,7 +149,7 @@ impl Interner {
 }
 
 fn next_id() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
+    static NEXT: AtomicU64 = AtomicU64::new(TAKEN + 1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 

@@ -39,6 +39,10 @@ states! {
     INVALID_PASSWORD = b"28P01";
     /// invalid_catalog_name: the database does not exist
     INVALID_CATALOG_NAME = b"3D000";
+    /// invalid_sql_statement_name
+    INVALID_STATEMENT_NAME = b"26000";
+    /// duplicate_prepared_statement
+    DUPLICATE_STATEMENT = b"42P05";
     /// insufficient_privilege
     INSUFFICIENT_PRIVILEGE = b"42501";
     /// too_many_connections

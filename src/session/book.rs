@@ -72,7 +72,7 @@ impl Op {
 
     /// Whether it is ours and fails as the client's.
     pub(crate) const fn fails_for_client(&self) -> bool {
-        matches!(self.note, Note::Injected(injected) if injected.fails_for_client()) && self.error.is_some()
+        matches!(&self.note, Note::Injected(injected) if injected.fails_for_client()) && self.error.is_some()
     }
 }
 

@@ -19,6 +19,7 @@ use crate::protocol::tag::{backend, frontend};
 use crate::telemetry;
 
 use super::book::{Book, Op, Text};
+use super::changes::Changes;
 use super::lease::{Answer, Event, Lease, Request, Sent};
 use super::note::{Fate, Injected, Listener, Note, Told};
 use super::rename;
@@ -36,6 +37,8 @@ pub(crate) struct Ledger {
     skipped: VecDeque<(Request, Op)>,
     /// What may give an `Execute` its text before it is answered.
     ahead: Ahead,
+    /// What may change the statements of the session.
+    changes: Changes,
 }
 
 /// Skipped `Parse`s and `Bind`s that are kept, the newest ones.
@@ -101,12 +104,18 @@ impl Ledger {
             book: Book::new(log, mode, counts),
             skipped: VecDeque::new(),
             ahead: Ahead::default(),
+            changes: Changes::default(),
         }
     }
 
     /// What is owed.
     pub(crate) const fn lease(&self) -> &Lease<Op> {
         &self.lease
+    }
+
+    /// Which changes of statements are under way.
+    pub(crate) const fn changes(&self) -> Changes {
+        self.changes
     }
 
     /// How durable its records are.
@@ -160,7 +169,10 @@ impl Ledger {
             }
             frontend::EXECUTE => self.execute(views::execute(body), bytes, note),
             frontend::DESCRIBE => {
-                let op = self.book.named(b"", b"", bytes);
+                let op = match Target::read(body) {
+                    Target::Statement(name) => self.book.named(significant(name), b"", bytes),
+                    Target::Portal(_) | Target::Unknown => self.book.named(b"", b"", bytes),
+                };
                 self.send(Request::Describe, op.with(note));
             }
             frontend::CLOSE => {
@@ -235,6 +247,7 @@ impl Ledger {
     /// Notes a request of ours, sent for the client's statement `name`.
     pub(crate) fn inject(&mut self, request: Request, injected: Injected, name: &[u8]) {
         let op = self.book.named(significant(name), b"", 0).with(Note::Injected(injected));
+        self.changes.came(request, &op.note);
         // Nothing is injected into a batch that failed or into a copy, so it is owed.
         let _sent = self.lease.sent(request, op);
     }
@@ -250,7 +263,7 @@ impl Ledger {
         let mut statement = None;
         let mut ahead = self.ahead;
         let skipped = self.skipped.iter().map(|(request, op)| (*request, op));
-        let theirs = self.lease.pending().filter(|(_, op)| op.note.injected().is_none());
+        let theirs = self.lease.pending().filter(|(_, op)| !op.note.is_injected());
         for (request, op) in theirs.chain(skipped).rev() {
             // A pipeline may be long; its statement is often prepared long ago.
             let left = if statement.is_some() { ahead.parses } else { ahead.binds };
@@ -277,8 +290,13 @@ impl Ledger {
         if self.book.mode == AuditMode::WriteAhead {
             self.book.intend(request, &mut op);
         }
+        let mut changes = self.changes;
+        changes.came(request, &op.note);
         match self.lease.sent(request, op) {
-            Sent::Owed => self.ahead.came(request),
+            Sent::Owed => {
+                self.ahead.came(request);
+                self.changes = changes;
+            }
             Sent::Ignored(_) => {}
             Sent::Skipped(op) if matches!(request, Request::Parse | Request::Bind) => {
                 if self.skipped.len() >= SKIPPED_MAX
@@ -357,7 +375,7 @@ impl Ledger {
 
     /// What an answer means for the requests it belongs to.
     fn settle(&mut self, answer: Answer, (tag, body): (u8, &[u8]), listener: &mut impl Listener) {
-        let (book, ahead) = (&mut self.book, &mut self.ahead);
+        let (book, ahead, changes) = (&mut self.book, &mut self.ahead, &mut self.changes);
         let status_before = self.lease.status();
         self.lease.answered(answer, |event| match event {
             Event::Command(op) => {
@@ -366,23 +384,24 @@ impl Ledger {
                     &mut op.note,
                     if tag == backend::COMMAND_COMPLETE { text } else { b"" },
                 ));
-                if op.note.injected().is_none() {
+                if !op.note.is_injected() {
                     book.command(op, tag, body);
                 }
             }
-            Event::Failed(_, op) => {
-                listener.hear(Told::Failed(&op.note, book.get(op.name)));
+            Event::Failed(request, op) => {
                 let report = ServerReport::parse(body);
+                listener.hear(Told::Failed(request, &op.note, book.get(op.name), report.code));
                 let id = op.note.statement_id();
                 let renamed = id.and_then(|id| rename::text(report.message, id, book.get(op.name)));
                 book.failed(op, report.code, renamed.as_deref().unwrap_or(report.message));
             }
             Event::Done(request, op) => {
+                changes.went(request, &op.note);
                 if op.error.is_none() {
-                    listener.hear(Told::Done(&op.note, book.get(op.name)));
+                    listener.hear(Told::Done(request, &op.note, book.get(op.name)));
                 }
                 let status = if let Answer::Ready(status) = answer { status } else { status_before };
-                if op.note.injected().is_none() {
+                if !op.note.is_injected() {
                     ahead.went(request);
                     book.done(request, op, status);
                 } else if op.fails_for_client() {
@@ -390,12 +409,14 @@ impl Ledger {
                 }
             }
             Event::Suspended(op) => {
+                changes.went(Request::Execute, &op.note);
                 listener.hear(Told::Suspended(&op.note));
                 book.suspended(op);
             }
             Event::Skipped(request, op) => {
+                changes.went(request, &op.note);
                 listener.hear(Told::Skipped(&op.note, book.get(op.name)));
-                if op.note.injected().is_none() {
+                if !op.note.is_injected() {
                     ahead.went(request);
                     book.skipped(request, &op);
                 }
@@ -416,7 +437,7 @@ impl Ledger {
     /// The session ends: what is not answered is recorded as `outcome`.
     pub(crate) fn end(&mut self, outcome: Outcome, code: Option<SqlState>, message: &[u8]) {
         let status = self.lease.status();
-        for (request, op) in self.lease.abandon().filter(|(_, op)| op.note.injected().is_none()) {
+        for (request, op) in self.lease.abandon().filter(|(_, op)| !op.note.is_injected()) {
             self.book.abandoned(request, &op, (outcome, code, message));
         }
         self.book.ready(status);
@@ -427,15 +448,21 @@ impl Ledger {
 /// Whether a message that answers such a request is the client's.
 fn fate_of(note: &Note, tag: u8) -> Fate {
     let error = tag == backend::ERROR_RESPONSE;
-    match note {
-        Note::None | Note::Effects(..) | Note::Unnamed(_) | Note::Own | Note::Closed => Fate::Forward,
-        Note::Named(prepared, _) if error => Fate::Rename(prepared.id()),
-        Note::Again(id) | Note::Bound(id) if error => Fate::Rename(*id),
-        Note::Named(..) | Note::Again(_) | Note::Bound(_) => Fate::Forward,
-        Note::Injected(_) if tag == backend::NOTIFICATION_RESPONSE => Fate::Forward,
-        Note::Injected(Injected::Parse(id, _)) if error => Fate::Rename(*id),
-        Note::Injected(injected) if error && injected.fails_for_client() => Fate::Forward,
-        Note::Injected(_) => Fate::Swallow,
+    let Note::Injected(injected) = note else {
+        return note.statement_id().filter(|_| error).map_or(Fate::Forward, Fate::Rename);
+    };
+    match injected {
+        _ if tag == backend::NOTIFICATION_RESPONSE => Fate::Forward,
+        Injected::Parse(id) if error => Fate::Rename(*id),
+        injected if error && injected.fails_for_client() => Fate::Forward,
+        Injected::Settings
+        | Injected::Guard
+        | Injected::Parse(_)
+        | Injected::Close(_)
+        | Injected::Unnamed(_)
+        | Injected::Sequences
+        | Injected::SequencesInBatch
+        | Injected::Aside => Fate::Swallow,
     }
 }
 

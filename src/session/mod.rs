@@ -9,6 +9,7 @@ mod arena;
 mod book;
 mod buffers;
 mod census;
+mod changes;
 mod classify;
 mod commons;
 mod control;
@@ -29,6 +30,7 @@ mod sequences;
 mod settings;
 mod shape;
 mod statements;
+mod unnamed;
 mod watch;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

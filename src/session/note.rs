@@ -4,9 +4,12 @@
 
 use std::sync::Arc;
 
-use crate::backend::prepared::Prepared;
+use crate::backend::prepared::{Prepared, TAKEN};
+use crate::protocol::sqlstate::SqlState;
 
 use super::effect::Effects;
+use super::lease::Request;
+use super::unnamed::Text;
 
 /// What goes along with a request.
 #[derive(Debug, Default)]
@@ -16,14 +19,16 @@ pub(crate) enum Note {
     None,
     /// What its statements leave behind, and how many of them are complete.
     Effects(Arc<Effects>, u32),
-    /// A `Parse` of the unnamed statement, by number.
-    Unnamed(u64),
-    /// A `Parse` of a named one; it is `_ov_<id>` on the backend, which may have `had` it before.
-    Named(Arc<Prepared>, Had),
+    /// A `Parse` of the unnamed statement.
+    Unnamed(Arc<Text>),
+    /// A `Close` of the unnamed statement.
+    NoUnnamed,
+    /// A `Parse` of a named one; it is `_ov_<id>` on the backend.
+    Named(Arc<Prepared>),
     /// A `Parse` that keeps its name.
     Own,
     /// A `Parse` of a name that lives: the server is to refuse it.
-    Again(u64),
+    Taken,
     /// A `Bind` or `Describe` of a named statement, by its id on the backend.
     Bound(u64),
     /// A `Close` of a named statement.
@@ -32,22 +37,19 @@ pub(crate) enum Note {
     Injected(Injected),
 }
 
-/// The generation of the copy that a backend had.
-pub(crate) type Had = Option<u64>;
-
 /// A request of ours. Its answers are not for the client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Injected {
     /// Brings the backend's settings up to date. Failing, it ends the session.
     Settings,
     /// Asks for what the settings leave behind when all of them were taken. Failing, it makes the server skip what follows.
     Guard,
     /// `Parse` of a statement that the backend lacked. Failing, the client hears the error for its own message.
-    Parse(u64, Had),
-    /// `Close` of one that is stale or not used; what it had.
-    Close(u64, Had),
-    /// `Parse` or `Close` of the unnamed statement.
-    Unnamed,
+    Parse(u64),
+    /// `Close` of one that is stale or not used.
+    Close(u64),
+    /// `Parse` of the unnamed statement, or `Close` of one that is not the client's.
+    Unnamed(Option<Arc<Text>>),
     /// `DISCARD SEQUENCES`.
     Sequences,
     /// A part of saying it in the client's own batch. Failing, the client hears the error for its own message.
@@ -58,35 +60,32 @@ pub(crate) enum Injected {
 
 impl Injected {
     /// Whether the client hears of an error, as the server runs no more of the client's batch.
-    pub(crate) const fn fails_for_client(self) -> bool {
-        matches!(self, Self::Parse(..) | Self::Unnamed | Self::SequencesInBatch)
+    pub(crate) const fn fails_for_client(&self) -> bool {
+        matches!(self, Self::Parse(_) | Self::Unnamed(_) | Self::SequencesInBatch)
     }
 }
 
 impl Note {
     /// Whether the request is ours.
-    pub(crate) const fn injected(&self) -> Option<Injected> {
-        match self {
-            Self::Injected(injected) => Some(*injected),
-            Self::None
-            | Self::Effects(..)
-            | Self::Unnamed(_)
-            | Self::Own
-            | Self::Named(..)
-            | Self::Again(_)
-            | Self::Bound(_)
-            | Self::Closed => None,
-        }
+    pub(crate) const fn is_injected(&self) -> bool {
+        matches!(self, Self::Injected(_))
+    }
+
+    /// What of ours it is.
+    pub(crate) fn injected(&self) -> Option<&Injected> {
+        if let Self::Injected(injected) = self { Some(injected) } else { None }
     }
 
     /// The id under which the backend knows the statement that an error may speak of.
     pub(crate) fn statement_id(&self) -> Option<u64> {
         match self {
-            Self::Named(prepared, _) => Some(prepared.id()),
-            Self::Again(id) | Self::Bound(id) | Self::Injected(Injected::Parse(id, _)) => Some(*id),
+            Self::Named(prepared) => Some(prepared.id()),
+            Self::Bound(id) | Self::Injected(Injected::Parse(id)) => Some(*id),
+            Self::Taken => Some(TAKEN),
             Self::None
             | Self::Effects(..)
             | Self::Unnamed(_)
+            | Self::NoUnnamed
             | Self::Own
             | Self::Closed
             | Self::Injected(_) => None,
@@ -101,10 +100,10 @@ pub(crate) enum Told<'a> {
     Command(&'a mut Note, &'a [u8]),
     /// It has as many rows as were asked for, and may be told to go on.
     Suspended(&'a Note),
-    /// It failed.
-    Failed(&'a Note, &'a [u8]),
-    /// It is answered without an error; the statement's name as the client gave it.
-    Done(&'a Note, &'a [u8]),
+    /// It failed; the statement's name as the client gave it.
+    Failed(Request, &'a Note, &'a [u8], Option<SqlState>),
+    /// It is answered without an error.
+    Done(Request, &'a Note, &'a [u8]),
     /// It was never run.
     Skipped(&'a Note, &'a [u8]),
     /// `ReadyForQuery` for a request of the client's.

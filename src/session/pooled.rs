@@ -9,31 +9,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backend::memory::{Carried, Memory, Name, Sequences};
-use crate::backend::prepared::{Copy, Interner};
+use crate::backend::prepared::Interner;
 use crate::backend::{ParameterMap, Reserved, Seat};
 use crate::ids::SessionId;
 use crate::protocol::frontend::{Parse, Target};
+use crate::protocol::sqlstate::SqlState;
 use crate::protocol::tag::frontend;
 
 use super::classify::{Classifier, Rules, carried};
 use super::commons::Habits;
 use super::effect::{About, Effect, Effects, Suspicion};
+use super::lease::Request;
 use super::ledger::Long;
 use super::names::Names;
-use super::note::{Had, Injected, Listener, Note, Told};
+use super::note::{Injected, Listener, Note, Told};
 use super::pins::{Pins, Reason, Shown};
 use super::sequences::LastValues;
 use super::settings::Journal;
+use super::unnamed::Unnamed;
 
 mod found;
-
-/// The statement without a name.
-#[derive(Debug)]
-pub(crate) struct Unnamed {
-    /// The body of its `Parse`, name included; `None` when it was too large to keep.
-    pub(crate) parse: Option<Box<[u8]>>,
-    pub(crate) effects: Option<Arc<Effects>>,
-}
 
 /// What a session is made of that is the same for its whole life.
 #[derive(Debug)]
@@ -55,11 +50,7 @@ pub(crate) struct Pooled {
     pub(crate) journal: Journal,
     pub(crate) last_values: LastValues,
     pub(crate) names: Names,
-    pub(crate) unnamed: Option<(u64, Arc<Unnamed>)>,
-    /// The one that the server last said `ParseComplete` for.
-    confirmed: Option<(u64, Arc<Unnamed>)>,
-    /// Counts its `Parse`s.
-    pub(crate) unnamed_count: u64,
+    pub(crate) unnamed: Unnamed,
     /// What executing a portal leaves behind, where that is something.
     pub(crate) portals: HashMap<Box<[u8]>, Arc<Effects>>,
     pub(crate) pins: Pins,
@@ -115,9 +106,7 @@ impl Pooled {
             made,
             journal: Journal::default(),
             names: Names::default(),
-            unnamed: None,
-            confirmed: None,
-            unnamed_count: 0,
+            unnamed: Unnamed::default(),
             portals: HashMap::new(),
             pins,
             own_names: false,
@@ -176,22 +165,12 @@ impl Pooled {
         self.dirty = true;
     }
 
-    /// Ends the statement without a name, and with it what a large one held.
-    pub(crate) fn forget_unnamed(&mut self) {
-        let large = self.unnamed.take().is_some_and(|(_, unnamed)| unnamed.parse.is_none());
-        if large && !self.own_names {
-            self.pins.remove(Reason::LargeStatement);
-        }
-        self.confirmed = None;
-    }
-
     /// A message that no server has got, nor will. What it was to replace or to close goes all the same: the client may
     /// have sent more behind it, which must not run the former statement.
     pub(crate) fn refused(&mut self, tag: u8, body: &[u8]) {
         match (tag, Target::read(body)) {
-            (frontend::QUERY, _) => self.forget_unnamed(),
-            (frontend::PARSE, _) if Parse::read(body).name.is_empty() => self.forget_unnamed(),
-            (frontend::CLOSE, Target::Statement(b"")) => self.forget_unnamed(),
+            (frontend::QUERY, _) | (frontend::CLOSE, Target::Statement(b"")) => self.unnamed.refused(),
+            (frontend::PARSE, _) if Parse::read(body).name.is_empty() => self.unnamed.refused(),
             (frontend::CLOSE, Target::Statement(name)) => self.names.closed(name),
             _ => {}
         }
@@ -276,18 +255,21 @@ impl Pooled {
         self.examine |= !self.pins.is_empty();
     }
 
-    fn failed(&mut self, note: &Note, memory: &mut Memory) {
+    fn failed(&mut self, note: &Note, (name, code): (&[u8], Option<SqlState>), memory: &mut Memory) {
         match note {
             Note::Injected(Injected::Settings | Injected::Guard) => self.settings_failed = true,
-            Note::Injected(Injected::Parse(id, _)) => memory.prepared.remove(*id),
-            Note::Injected(Injected::Unnamed) => memory.unnamed = None,
             Note::Injected(Injected::Sequences | Injected::SequencesInBatch) => {
                 memory.sequences = Sequences::Anybody;
             }
-            Note::Injected(Injected::Close(..) | Injected::Aside) => return,
-            Note::Named(prepared, _) => memory.prepared.remove(prepared.id()),
+            Note::Injected(Injected::Close(_) | Injected::Aside) => return,
+            Note::Named(prepared) => {
+                self.names.failed(name);
+                lacks(memory, prepared.id(), code);
+            }
+            Note::Own | Note::Closed => self.names.failed(name),
+            Note::Injected(Injected::Parse(id)) => lacks(memory, *id, code),
             Note::Bound(id) => memory.prepared.distrust(*id),
-            Note::Unnamed(number) => self.unparsed(*number, None),
+            Note::Unnamed(_) => self.unnamed.ended(),
             Note::Effects(effects, done) => {
                 let effects = Arc::clone(effects);
                 for (_, effect) in effects.list.iter().filter(|(at, _)| at >= done) {
@@ -303,37 +285,57 @@ impl Pooled {
                     }
                 }
             }
-            Note::None | Note::Own | Note::Again(_) | Note::Closed => {}
+            Note::None | Note::Taken | Note::NoUnnamed | Note::Injected(Injected::Unnamed(_)) => {}
         }
         self.journal.failed();
     }
 
-    fn skipped(&mut self, note: &Note, name: &[u8], memory: &mut Memory) {
+    fn done(&mut self, note: &Note, name: &[u8], memory: &mut Memory) {
         match note {
-            Note::Injected(Injected::Parse(id, had)) => restore(memory, *id, *had),
-            Note::Injected(Injected::Close(id, had)) => restore(memory, *id, *had),
-            Note::Injected(Injected::Unnamed) => memory.unnamed = None,
-            Note::Injected(Injected::Sequences | Injected::SequencesInBatch) => {
-                memory.sequences = Sequences::Anybody;
+            Note::Named(_) | Note::Own => self.names.parsed(name),
+            Note::Closed => self.names.closed(name),
+            Note::Unnamed(text) => {
+                self.unnamed.parsed(text);
+                memory.unnamed = Some((self.made.id, text.number));
             }
-            Note::Named(prepared, had) => {
-                restore(memory, prepared.id(), *had);
-                self.names.failed(name);
+            Note::NoUnnamed => {
+                self.unnamed.ended();
+                memory.unnamed = None;
             }
-            Note::Own | Note::Closed => self.names.failed(name),
-            Note::Unnamed(number) => self.unparsed(*number, self.confirmed.clone()),
-            Note::Injected(Injected::Settings | Injected::Guard | Injected::Aside)
-            | Note::None
-            | Note::Effects(..)
-            | Note::Again(_)
-            | Note::Bound(_) => {}
+            Note::Injected(Injected::Unnamed(text)) => {
+                memory.unnamed = text.as_ref().map(|text| (self.made.id, text.number));
+            }
+            Note::None | Note::Effects(..) | Note::Taken | Note::Bound(_) | Note::Injected(_) => {}
         }
     }
 
-    /// The `Parse` of an unnamed statement came to nothing.
-    fn unparsed(&mut self, number: u64, instead: Option<(u64, Arc<Unnamed>)>) {
-        if self.unnamed.as_ref().is_some_and(|(latest, _)| *latest == number) {
-            self.unnamed = instead;
+    fn skipped(&mut self, note: &Note, name: &[u8], memory: &mut Memory) {
+        match note {
+            Note::Injected(Injected::Sequences | Injected::SequencesInBatch) => {
+                memory.sequences = Sequences::Anybody;
+            }
+            Note::Injected(Injected::Parse(id) | Injected::Close(id)) => memory.prepared.distrust(*id),
+            Note::Named(prepared) => {
+                memory.prepared.distrust(prepared.id());
+                self.names.failed(name);
+            }
+            Note::Own | Note::Closed => self.names.failed(name),
+            Note::None
+            | Note::Effects(..)
+            | Note::Unnamed(_)
+            | Note::NoUnnamed
+            | Note::Taken
+            | Note::Bound(_)
+            | Note::Injected(_) => {}
+        }
+    }
+
+    /// A large text stays where it is.
+    fn hold_large(&mut self) {
+        if self.unnamed.is_large() {
+            self.pins.add(Reason::LargeStatement);
+        } else if !self.own_names {
+            self.pins.remove(Reason::LargeStatement);
         }
     }
 
@@ -355,18 +357,13 @@ impl Pooled {
     }
 }
 
-/// The backend has again what it had before a request that was never run.
-fn restore(memory: &mut Memory, id: u64, had: Had) {
-    match had {
-        Some(generation) => memory.prepared.insert(id, generation),
-        None => memory.prepared.remove(id),
+/// A `Parse` failed. Either its statement is not there, or another of its name is.
+fn lacks(memory: &mut Memory, id: u64, code: Option<SqlState>) {
+    if code == Some(SqlState::DUPLICATE_STATEMENT) {
+        memory.prepared.distrust(id);
+    } else {
+        memory.prepared.remove(id);
     }
-}
-
-/// What a backend has of a statement, to be restored.
-pub(crate) fn had(memory: &Memory, id: u64) -> Had {
-    // A copy that is asked for at generation 0 is never stale by its age.
-    (memory.prepared.find(id, 0) != Copy::Missing).then_some(0)
 }
 
 /// A session that listens, and the memory of its backend.
@@ -386,40 +383,42 @@ impl Listener for Ear<'_> {
                     pooled.completed(effect, tag, memory);
                 }
             }
-            Told::Failed(note, name) => {
-                pooled.failed(note, memory);
+            Told::Failed(request, note, name, code) => {
+                ended_unnamed(request, note, pooled, memory);
+                pooled.failed(note, (name, code), memory);
                 pooled.failed_name = name.to_vec();
-                if matches!(note, Note::Named(..) | Note::Own | Note::Closed) {
-                    pooled.names.failed(name);
-                }
-                if matches!(note, Note::Unnamed(_)) {
-                    pooled.confirmed = None;
-                }
             }
             // It has done some of it, and may never be told to go on.
             Told::Suspended(Note::Effects(effects, done)) => {
                 let effects = Arc::clone(effects);
                 effects.of(*done).for_each(|effect| pooled.interrupted(effect));
             }
-            Told::Done(Note::Named(..) | Note::Own, name) => pooled.names.parsed(name),
-            Told::Done(Note::Closed, name) => pooled.names.closed(name),
-            Told::Done(Note::Unnamed(number), _) => {
-                if pooled.unnamed.as_ref().is_some_and(|(latest, _)| latest == number) {
-                    pooled.confirmed.clone_from(&pooled.unnamed);
-                }
+            Told::Done(request, note, name) => {
+                ended_unnamed(request, note, pooled, memory);
+                pooled.done(note, name, memory);
             }
             Told::Skipped(note, name) => pooled.skipped(note, name, memory),
             Told::Ready(status) => {
                 pooled.journal.ready(status);
                 pooled.examine |= pooled.pins.has(Reason::Unexamined);
+                pooled.hold_large();
                 if !pooled.journal.is_certain() {
                     pooled.pin(Reason::Setting);
                 }
-                if status != b'T' && !pooled.portals.is_empty() {
-                    pooled.portals.clear();
-                }
             }
-            Told::Command(..) | Told::Done(..) | Told::Suspended(_) => {}
+            Told::Command(..) | Told::Suspended(_) => {}
         }
+    }
+}
+
+/// A `Query` ends the unnamed statement, and so does a `Parse` without a name that fails.
+fn ended_unnamed(request: Request, note: &Note, pooled: &mut Pooled, memory: &mut Memory) {
+    if request == Request::Query {
+        memory.unnamed = None;
+        if !note.is_injected() {
+            pooled.unnamed.ended();
+        }
+    } else if matches!(note, Note::Unnamed(_) | Note::Injected(Injected::Unnamed(_))) {
+        memory.unnamed = None;
     }
 }

@@ -103,6 +103,8 @@ pub(crate) struct Relay<'a> {
     down: Half,
     /// What the client has sent waits for a backend.
     is_kept: bool,
+    /// A message must not go on before more is answered.
+    waits: bool,
     /// What goes to a new backend ahead of everything.
     first: Option<Vec<u8>>,
     /// What the session had left on its backend is lost.
@@ -167,6 +169,7 @@ impl<'a> Relay<'a> {
             up: Half::new(message_bytes_max),
             down: Half::new(MESSAGE_BYTES_MAX),
             is_kept: false,
+            waits: false,
             first: None,
             is_lost: false,
             turn: 0,

@@ -9,29 +9,28 @@
 use std::sync::Arc;
 
 use crate::backend::memory::Memory;
-use crate::backend::prepared::{Copy, Prepared};
+use crate::backend::prepared::{Copy, NOBODY, Prepared, TAKEN, name as backend_name};
 use crate::protocol::frame::{FrameError, HEADER_BYTES};
 use crate::protocol::frontend::{self as views, Bind, Parse, Target};
 use crate::protocol::rewrite;
 use crate::protocol::tag::frontend;
 use crate::protocol::write;
 
+use super::changes::speaks_of_names;
 use super::classify::{Classifier, classify, set_by_parameter};
-use super::effect::{About, Effect, Effects, Suspicion};
+use super::effect::{Effect, Effects};
 use super::lease::Request;
 use super::ledger::Ledger;
 use super::names::Named;
 use super::note::{Injected, Note};
 use super::pins::Reason;
-use super::pooled::{Pooled, Unnamed, had};
+use super::pooled::Pooled;
 use super::statements::significant;
+
+mod own;
 
 /// Names of ours on a backend; a client's name that begins like this is one that does not exist.
 const OURS: &[u8] = b"_ov_";
-/// A statement that no backend has: closing it is answered and does nothing.
-const NOBODY: &[u8] = b"_ov_none";
-/// `DISCARD SEQUENCES`, under a name of its own.
-const SEQUENCES: &[u8] = b"_ov_sequences";
 
 /// A statement that is there when all settings were taken, and only then.
 const SETTLED: &[u8] = b"_ov_settled";
@@ -59,6 +58,8 @@ pub(crate) enum Form {
     AsIs(Note),
     /// What stands in its place is in `out`.
     Replaced(Note),
+    /// It comes again when more is answered.
+    Wait,
 }
 
 impl Shaper<'_> {
@@ -96,11 +97,13 @@ impl Shaper<'_> {
         if lease.is_skipping() || lease.is_copying_in() {
             return Ok(Form::AsIs(Note::None));
         }
+        if self.must_wait(tag, body) {
+            return Ok(self.wait());
+        }
         match tag {
-            frontend::QUERY if whole => Ok(Form::AsIs(self.simple(views::query(body)))),
+            frontend::QUERY if whole => Ok(self.simple(views::query(body))),
             frontend::QUERY => {
-                self.pooled.forget_unnamed();
-                self.memory.unnamed = None;
+                self.pooled.unnamed.ending();
                 // What it does is known when it has gone.
                 self.own_sequences();
                 self.pooled.long = Some(Box::new(Classifier::new(&self.pooled.made.rules)));
@@ -109,11 +112,16 @@ impl Shaper<'_> {
             frontend::PARSE => self.parse(raw, body, whole),
             frontend::BIND => self.bind(raw, body),
             frontend::DESCRIBE => match Target::read(body) {
-                Target::Statement(name) => self.named(tag, raw, name),
+                Target::Statement(name) => {
+                    if name.is_empty() {
+                        self.ensure_unnamed();
+                    }
+                    self.named(tag, raw, name)
+                }
                 Target::Portal(_) | Target::Unknown => Ok(Form::AsIs(Note::None)),
             },
             frontend::CLOSE => self.close(raw, body),
-            frontend::EXECUTE => Ok(Form::AsIs(self.execute(views::execute(body)))),
+            frontend::EXECUTE => Ok(self.execute(views::execute(body))),
             frontend::FUNCTION_CALL => {
                 self.own_sequences();
                 Ok(Form::AsIs(Note::Effects(Arc::clone(&self.pooled.unsure), 0)))
@@ -122,106 +130,42 @@ impl Shaper<'_> {
         }
     }
 
+    /// Whether the statement that a message speaks of hangs on an answer.
+    fn must_wait(&self, tag: u8, body: &[u8]) -> bool {
+        let changes = self.ledger.changes();
+        let name = match (tag, Target::read(body)) {
+            (frontend::PARSE, _) => Parse::read(body).name,
+            (frontend::BIND, _) => Bind::read(body).statement,
+            (frontend::DESCRIBE | frontend::CLOSE, Target::Statement(name)) => name,
+            _ => return false,
+        };
+        match (name, tag) {
+            (b"", frontend::BIND | frontend::DESCRIBE) => changes.is_open_for_unnamed(),
+            (b"", _) => false,
+            _ => changes.is_open_for_names(),
+        }
+    }
+
+    /// The message waits. In a batch, the server keeps its answers back unless it is asked for them.
+    fn wait(&mut self) -> Form {
+        if self.ledger.lease().is_unsynced() {
+            self.message(frontend::FLUSH, b"");
+        }
+        Form::Wait
+    }
+
     /// A simple query: it ends the unnamed statement, and SQL in it may speak of statements by their names.
-    fn simple(&mut self, text: &[u8]) -> Note {
+    fn simple(&mut self, text: &[u8]) -> Form {
         let effects = classify(text, &self.pooled.made.rules);
-        self.pooled.forget_unnamed();
-        self.memory.unnamed = None;
+        if self.ledger.changes().is_open_for_names() && speaks_of_names(&effects) {
+            return self.wait();
+        }
+        self.pooled.unnamed.ending();
         if effects.is_empty() {
-            return Note::None;
+            return Form::AsIs(Note::None);
         }
         self.prepare_for(&effects, true);
-        Note::Effects(Arc::new(effects), 0)
-    }
-
-    /// What a text must find on its backend before it runs.
-    fn prepare_for(&mut self, effects: &Effects, simple: bool) {
-        for (_, effect) in &effects.list {
-            if let Effect::Deallocate(name) = effect
-                && !self.pooled.own_names
-            {
-                self.give_own_name(name);
-                self.sync(simple);
-            } else if *effect == Effect::SqlPrepare && !self.pooled.own_names {
-                self.give_own_names();
-                self.sync(simple);
-                self.pooled.pin(Reason::SqlPrepare);
-            }
-            match effect.about() {
-                About::Suspicion(Suspicion::SequenceRead) => {
-                    self.pooled.made.habits.sequences_are_read();
-                    self.own_sequences();
-                }
-                About::Suspicion(Suspicion::SequenceStep) => self.own_sequences(),
-                // Whether it may run behind another statement is not known.
-                About::Suspicion(Suspicion::Unsure) if simple => self.own_sequences(),
-                About::Suspicion(Suspicion::Unsure | Suspicion::SqlPrepare | Suspicion::Pin(_))
-                | About::Journal
-                | About::Unknown(_)
-                | About::Statements(_)
-                | About::Everything
-                | About::Sequences
-                | About::Pins => {}
-            }
-        }
-    }
-
-    /// The values that sequences gave are this session's own, or none: those of others are discarded.
-    fn own_sequences(&mut self) {
-        if self.pooled.last_values.are_on(self.memory.sequences) {
-            return;
-        }
-        self.pooled.last_values.discarded(&mut self.memory.sequences);
-        if !self.ledger.lease().is_unsynced() || self.is_first() {
-            return self.query(b"/* onevault */ DISCARD SEQUENCES", Injected::Sequences);
-        }
-        // In a batch, which a `Query` would end.
-        for (tag, request, body) in [
-            (
-                frontend::PARSE,
-                Request::Parse,
-                [SEQUENCES, b"\0/* onevault */ DISCARD SEQUENCES\0\0\0"].concat(),
-            ),
-            (frontend::BIND, Request::Bind, [SEQUENCES, b"\0", SEQUENCES, b"\0\0\0\0\0\0\0"].concat()),
-            (frontend::EXECUTE, Request::Execute, [SEQUENCES, b"\0\0\0\0\0"].concat()),
-            (frontend::CLOSE, Request::Close, [b"P", SEQUENCES, b"\0"].concat()),
-            (frontend::CLOSE, Request::Close, [b"S", SEQUENCES, b"\0"].concat()),
-        ] {
-            self.message(tag, &body);
-            self.ledger.inject(request, Injected::SequencesInBatch, SEQUENCES);
-        }
-    }
-
-    /// Nothing but what brings settings up to date has gone to the backend in this lease.
-    fn is_first(&self) -> bool {
-        let pending = || self.ledger.lease().pending().map(|(_, op)| op.note.injected());
-        pending().any(|injected| injected == Some(Injected::Guard))
-            && pending().all(|injected| injected.is_some())
-    }
-
-    /// Makes the client's statement known on this backend by the client's own name.
-    fn give_own_name(&mut self, name: &[u8]) {
-        let Some(named) = self.pooled.names.get(name) else { return };
-        let prepared = Arc::clone(&named.prepared);
-        let body = [name, b"\0", prepared.text(), b"\0", prepared.types()].concat();
-        self.message(frontend::PARSE, &body);
-        self.ledger.inject(Request::Parse, Injected::Aside, name);
-        self.pooled.is_known_by_name();
-    }
-
-    /// From now on this backend knows all of the session's statements by their own names.
-    fn give_own_names(&mut self) {
-        let names: Vec<_> = self.pooled.names.iter().map(|(name, _)| name.to_vec()).collect();
-        names.iter().for_each(|name| self.give_own_name(name));
-        self.pooled.own_names = true;
-    }
-
-    /// Behind messages of the extended protocol, before a simple query.
-    fn sync(&mut self, simple: bool) {
-        if simple {
-            self.message(frontend::SYNC, b"");
-            self.ledger.inject(Request::Sync, Injected::Aside, b"");
-        }
+        Form::AsIs(Note::Effects(Arc::new(effects), 0))
     }
 
     fn parse(&mut self, raw: &[u8], body: &[u8], whole: bool) -> Result<Form, FrameError> {
@@ -249,26 +193,32 @@ impl Shaper<'_> {
         if self.pooled.own_names {
             return Ok(Form::AsIs(self.own(name, text, body, effects)));
         }
-        if let Some(named) = self.pooled.names.get(name) {
-            // It lives: the server is to say so itself.
-            let (prepared, generation) = (Arc::clone(&named.prepared), named.generation);
-            self.ensure(&prepared, generation, name);
-            rewrite::statement(frontend::PARSE, raw, &backend_name(&prepared), self.out)?;
-            return Ok(Form::Replaced(Note::Again(prepared.id())));
+        if self.pooled.names.get(name).is_some() {
+            return self.taken(raw);
         }
         let types = types_of(body, text);
         let prepared = self.pooled.made.interner.intern(text, types, self.pooled.settings());
         let (id, generation) = (prepared.id(), prepared.parsed_anew());
-        let before = had(self.memory, id);
-        if before.is_some() {
+        if self.memory.prepared.find(id, 0) != Copy::Missing {
             self.close_on_backend(id);
         }
         self.make_room(id);
-        rewrite::statement(frontend::PARSE, raw, &backend_name(&prepared), self.out)?;
+        rewrite::statement(frontend::PARSE, raw, &backend_name(id), self.out)?;
         self.memory.prepared.insert(id, generation);
         let named = Named { prepared: Arc::clone(&prepared), generation, effects };
         self.pooled.names.sent(name, named);
-        Ok(Form::Replaced(Note::Named(prepared, before)))
+        Ok(Form::Replaced(Note::Named(prepared)))
+    }
+
+    /// A `Parse` of a name that lives: the server is to say so itself, once it has found nothing else to complain of.
+    fn taken(&mut self, raw: &[u8]) -> Result<Form, FrameError> {
+        let name = backend_name(TAKEN);
+        self.message(frontend::CLOSE, &[b"S", &name[..], b"\0"].concat());
+        self.ledger.inject(Request::Close, Injected::Aside, b"");
+        self.message(frontend::PARSE, &[&name[..], b"\0\0\0\0"].concat());
+        self.ledger.inject(Request::Parse, Injected::Aside, b"");
+        rewrite::statement(frontend::PARSE, raw, &name, self.out)?;
+        Ok(Form::Replaced(Note::Taken))
     }
 
     /// A `Parse` that keeps its name, on a backend that knows this session's statements by their own names.
@@ -284,35 +234,21 @@ impl Shaper<'_> {
     }
 
     fn unnamed(&mut self, body: &[u8], text: &[u8], whole: bool) -> Note {
-        self.memory.unnamed = Some(self.pooled.made.id);
-        self.pooled.unnamed_count = self.pooled.unnamed_count.saturating_add(1);
-        let number = self.pooled.unnamed_count;
-        if let Some((latest, unnamed)) = &mut self.pooled.unnamed
-            && whole
-            && unnamed.parse.as_deref() == Some(body)
-        {
-            // Drivers say the same again and again.
-            *latest = number;
-            return Note::Unnamed(number);
-        }
-        let large = self.pooled.unnamed.take().is_some_and(|(_, unnamed)| unnamed.parse.is_none());
-        if large && !self.pooled.own_names {
-            self.pooled.pins.remove(Reason::LargeStatement);
-        }
-        let effects = if whole { classify(text, &self.pooled.made.rules) } else { Effects::default() };
-        let effects = (!effects.is_empty()).then(|| Arc::new(effects));
-        if !whole {
-            self.pooled.pin(Reason::LargeStatement);
-        }
-        self.pooled.unnamed =
-            Some((number, Arc::new(Unnamed { parse: whole.then(|| body.into()), effects })));
-        Note::Unnamed(number)
+        let rules = &self.pooled.made.rules;
+        let effects = || {
+            let effects = if whole { classify(text, rules) } else { Effects::default() };
+            (!effects.is_empty()).then(|| Arc::new(effects))
+        };
+        Note::Unnamed(self.pooled.unnamed.sent(whole.then_some(body), effects))
     }
 
     fn bind(&mut self, raw: &[u8], body: &[u8]) -> Result<Form, FrameError> {
         let Bind { portal, statement } = Bind::read(body);
+        if statement.is_empty() {
+            self.ensure_unnamed();
+        }
         let effects = match significant(statement) {
-            b"" => self.pooled.unnamed.as_ref().and_then(|(_, unnamed)| unnamed.effects.clone()),
+            b"" => self.pooled.unnamed.seen().and_then(|unnamed| unnamed.effects.clone()),
             name => self.pooled.names.get(name).and_then(|named| named.effects.clone()),
         };
         let portal = significant(portal);
@@ -332,53 +268,43 @@ impl Shaper<'_> {
     /// A message that speaks of a statement, which must be there under the name it has on the backend.
     fn named(&mut self, tag: u8, raw: &[u8], name: &[u8]) -> Result<Form, FrameError> {
         let name = significant(name);
-        if name.is_empty() {
-            self.ensure_unnamed();
-            return Ok(Form::AsIs(Note::None));
-        }
-        if self.pooled.own_names {
+        if name.is_empty() || self.pooled.own_names {
             return Ok(Form::AsIs(Note::None));
         }
         let Some(named) = self.pooled.names.get(name) else {
             if name.starts_with(OURS) {
-                rewrite::statement(tag, raw, NOBODY, self.out)?;
-                return Ok(Form::Replaced(Note::None));
+                rewrite::statement(tag, raw, &backend_name(NOBODY), self.out)?;
+                return Ok(Form::Replaced(Note::Bound(NOBODY)));
             }
             return Ok(Form::AsIs(Note::None));
         };
         let (prepared, generation) = (Arc::clone(&named.prepared), named.generation);
         self.ensure(&prepared, generation, name);
-        rewrite::statement(tag, raw, &backend_name(&prepared), self.out)?;
+        rewrite::statement(tag, raw, &backend_name(prepared.id()), self.out)?;
         Ok(Form::Replaced(Note::Bound(prepared.id())))
     }
 
     /// The backend has this statement, and no older copy of it than the client has seen.
     fn ensure(&mut self, prepared: &Prepared, generation: u64, name: &[u8]) {
         let id = prepared.id();
-        let before = match self.memory.prepared.find(id, generation) {
+        match self.memory.prepared.find(id, generation) {
             Copy::Fresh => {
                 self.memory.prepared.touch(id);
                 return;
             }
-            Copy::Stale => {
-                let before = had(self.memory, id);
-                self.close_on_backend(id);
-                before
-            }
-            Copy::Missing => None,
-        };
+            Copy::Stale => self.close_on_backend(id),
+            Copy::Missing => {}
+        }
         self.make_room(id);
-        let body = [&backend_name(prepared), &b"\0"[..], prepared.text(), b"\0", prepared.types()].concat();
+        let body = [&backend_name(id), &b"\0"[..], prepared.text(), b"\0", prepared.types()].concat();
         self.message(frontend::PARSE, &body);
-        self.ledger.inject(Request::Parse, Injected::Parse(id, before), name);
+        self.ledger.inject(Request::Parse, Injected::Parse(id), name);
         self.memory.prepared.insert(id, prepared.generation().max(generation));
     }
 
     fn close_on_backend(&mut self, id: u64) {
-        let before = had(self.memory, id);
-        let body = [&b"S_ov_"[..], id.to_string().as_bytes(), b"\0"].concat();
-        self.message(frontend::CLOSE, &body);
-        self.ledger.inject(Request::Close, Injected::Close(id, before), b"");
+        self.message(frontend::CLOSE, &[b"S", &backend_name(id)[..], b"\0"].concat());
+        self.ledger.inject(Request::Close, Injected::Close(id), b"");
         self.memory.prepared.remove(id);
     }
 
@@ -395,20 +321,25 @@ impl Shaper<'_> {
 
     /// The backend's unnamed statement is this session's, or there is none.
     fn ensure_unnamed(&mut self) {
-        let id = self.pooled.made.id;
-        match (&self.pooled.unnamed, self.memory.unnamed) {
-            (Some(_), Some(owner)) if owner == id => {}
-            (None, None) => {}
-            (Some((_, unnamed)), _) => {
-                let body = unnamed.parse.clone().unwrap_or_default();
-                self.message(frontend::PARSE, &body);
-                self.ledger.inject(Request::Parse, Injected::Unnamed, b"");
-                self.memory.unnamed = Some(id);
+        if self.ledger.changes().has_unnamed() {
+            return;
+        }
+        let pooled = &mut *self.pooled;
+        pooled.unnamed.settle();
+        let now = pooled.unnamed.now().cloned();
+        if now.as_ref().map(|text| (pooled.made.id, text.number)) == self.memory.unnamed {
+            return;
+        }
+        match now.as_ref().map(|text| &text.parse) {
+            Some(Some(body)) => {
+                self.message(frontend::PARSE, body);
+                self.ledger.inject(Request::Parse, Injected::Unnamed(now), b"");
             }
-            (None, Some(_)) => {
+            // Where a large one is, its session has stayed.
+            Some(None) => {}
+            None => {
                 self.message(frontend::CLOSE, b"S\0");
-                self.ledger.inject(Request::Close, Injected::Unnamed, b"");
-                self.memory.unnamed = None;
+                self.ledger.inject(Request::Close, Injected::Unnamed(None), b"");
             }
         }
     }
@@ -417,14 +348,13 @@ impl Shaper<'_> {
         let Target::Statement(name) = Target::read(body) else { return Ok(Form::AsIs(Note::None)) };
         let name = significant(name);
         if name.is_empty() {
-            self.pooled.forget_unnamed();
-            self.memory.unnamed = None;
-            return Ok(Form::AsIs(Note::None));
+            self.pooled.unnamed.ending();
+            return Ok(Form::AsIs(Note::NoUnnamed));
         }
         if self.pooled.names.get(name).is_none() {
             // Perhaps SQL has made it; one of ours it is not.
             if name.starts_with(OURS) {
-                rewrite::statement(frontend::CLOSE, raw, NOBODY, self.out)?;
+                rewrite::statement(frontend::CLOSE, raw, &backend_name(NOBODY), self.out)?;
                 return Ok(Form::Replaced(Note::None));
             }
             return Ok(Form::AsIs(Note::None));
@@ -433,24 +363,26 @@ impl Shaper<'_> {
         if self.pooled.own_names {
             return Ok(Form::AsIs(Note::Closed));
         }
-        rewrite::statement(frontend::CLOSE, raw, NOBODY, self.out)?;
+        rewrite::statement(frontend::CLOSE, raw, &backend_name(NOBODY), self.out)?;
         Ok(Form::Replaced(Note::Closed))
     }
 
-    fn execute(&mut self, portal: &[u8]) -> Note {
-        if self.pooled.portals.is_empty() {
-            return Note::None;
+    fn execute(&mut self, portal: &[u8]) -> Form {
+        let Some(effects) = self.pooled.portals.get(significant(portal)).cloned() else {
+            return Form::AsIs(Note::None);
+        };
+        if self.ledger.changes().is_open_for_names() && speaks_of_names(&effects) {
+            return self.wait();
         }
-        let Some(effects) = self.pooled.portals.get(significant(portal)).cloned() else { return Note::None };
         self.prepare_for(&effects, false);
-        Note::Effects(effects, 0)
+        Form::AsIs(Note::Effects(effects, 0))
     }
 
-    /// A simple query of ours. It ends the backend's unnamed statement.
+    /// A simple query of ours. It ends the backend's unnamed statement, and is answered before anything behind it.
     fn query(&mut self, sql: &[u8], injected: Injected) {
+        self.memory.unnamed = None;
         self.message(frontend::QUERY, &[sql, b"\0"].concat());
         self.ledger.inject(Request::Query, injected, b"");
-        self.memory.unnamed = None;
     }
 
     fn message(&mut self, tag: u8, body: &[u8]) {
@@ -474,12 +406,6 @@ fn bound(effects: Arc<Effects>, body: &[u8]) -> Arc<Effects> {
         }
     }
     Arc::new(Effects { statements: effects.statements, list })
-}
-
-fn backend_name(prepared: &Prepared) -> Vec<u8> {
-    let mut name = Vec::with_capacity(16);
-    prepared.write_name(&mut name);
-    name
 }
 
 /// What stands behind the text of a `Parse`.

@@ -8,6 +8,7 @@ mod batches;
 mod bulk;
 mod cancels;
 mod carried;
+mod conversations;
 mod copies;
 mod deaths;
 mod held;

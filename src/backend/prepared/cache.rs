@@ -67,8 +67,11 @@ impl Cache {
         }
     }
 
-    /// A statement is there, but no longer good.
+    /// A statement may be there or not, and may be no longer good.
     pub fn distrust(&mut self, id: u64) {
+        if !self.entries.contains_key(&id) {
+            self.insert(id, 0);
+        }
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.generation = None;
         }

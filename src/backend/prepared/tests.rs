@@ -156,6 +156,9 @@ impl Model {
             }
             Op::Remove(id) => drop(self.take(*id)),
             Op::Distrust(id) => {
+                if self.0.iter().all(|(other, _)| other != id) {
+                    self.0.push((*id, None));
+                }
                 self.0.iter_mut().filter(|(other, _)| other == id).for_each(|entry| entry.1 = None);
             }
             Op::Clear => self.0.clear(),

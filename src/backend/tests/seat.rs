@@ -38,13 +38,13 @@ async fn a_backend_is_released_as_it_is_and_leased_at_once() {
     let mut seat = seat(&pools, &one, &liar);
     assert!(seat.parameters().is_none() && seat.take(&carried()).is_err());
     let mut lease = seat.lease(&carried()).await.unwrap();
-    lease.memory.unnamed = Some(SessionId(7));
+    lease.memory.unnamed = Some((SessionId(7), 1));
     let process_id = lease.key.process_id;
     lease.release().unwrap();
     assert_eq!(pools.figures(), Figures { leased: 0, backends: 1 });
     assert_eq!(seat.parameters().unwrap().get(b"server_version"), Some(&b"15.0"[..]));
     let lease = seat.take(&carried()).ok().unwrap();
-    assert_eq!((lease.key.process_id, lease.memory.unnamed), (process_id, Some(SessionId(7))));
+    assert_eq!((lease.key.process_id, lease.memory.unnamed), (process_id, Some((SessionId(7), 1))));
     assert!(seat.take(&carried()).is_err(), "it is leased");
     // Scrubbed, it remembers nothing; and it is none of session pooling's.
     lease.hand_back().await.unwrap();

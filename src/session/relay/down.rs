@@ -181,6 +181,7 @@ impl Relay<'_> {
 
     fn answer(&mut self, (tag, body): (u8, &[u8]), total_bytes: usize) -> Fate {
         let Some(lease) = &mut self.lease else { return Fate::Forward };
+        self.waits = false;
         if tag == backend::ERROR_RESPONSE {
             self.told |= ServerReport::parse(body).is_fatal();
         }

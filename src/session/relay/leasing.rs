@@ -155,7 +155,9 @@ impl Relay<'_> {
     pub(super) fn settle_on(&mut self) {
         let (Some(pooled), Some(lease)) = (&mut self.pooled, &self.lease) else { return };
         let ours = || self.ledger.lease().pending().map_while(|(_, op)| op.note.injected());
-        if self.settling == Settling::Settings && !ours().any(|injected| injected == Injected::Settings) {
+        if self.settling == Settling::Settings
+            && !ours().any(|injected| matches!(injected, Injected::Settings))
+        {
             // What a cancel may hit from now on is the client's.
             pooled.made.reserved.bind(lease);
             if pooled.made.reserved.take_cancelled() {
@@ -163,7 +165,8 @@ impl Relay<'_> {
             }
             self.settling = Settling::Guarded;
         }
-        if self.settling != Settling::Settings && !ours().any(|injected| injected == Injected::Guard) {
+        if self.settling != Settling::Settings && !ours().any(|injected| matches!(injected, Injected::Guard))
+        {
             self.settling = Settling::Done;
         }
     }
@@ -188,6 +191,10 @@ impl Relay<'_> {
         }
         if !self.ledger.lease().is_in_step() {
             return;
+        }
+        // Not with an earlier `ReadyForQuery`: there may be portals of a batch behind it.
+        if !pooled.portals.is_empty() {
+            pooled.portals.clear();
         }
         let rest = pooled.rest();
         if rest != Rest::Examine {

@@ -82,7 +82,7 @@ impl Relay<'_> {
                 }
             }
             self.is_stopped &= self.settling != Settling::Done;
-            if self.terminated || self.is_stopped || self.ledger.is_far_behind() {
+            if self.terminated || self.waits || self.is_stopped || self.ledger.is_far_behind() {
                 return Poll::Pending;
             }
             ready!(self.poll_stage(cx));
@@ -199,6 +199,7 @@ impl Relay<'_> {
         {
             return Err(End::UnknownMessage(tag));
         }
+        let before = self.up.walker;
         let step = self.up.walker.step(rest, |tag| tag == frontend::COPY_DATA);
         let (step, behind) = step.map_err(End::Violation)?;
         let start = bytes.len().saturating_sub(rest.len());
@@ -211,7 +212,9 @@ impl Relay<'_> {
                 return Ok(None);
             }
             Step::Whole(frame) => {
-                let note = self.shape(bytes, (frame.tag, frame.raw), span, passage)?;
+                let Some(note) = self.shape(bytes, (frame.tag, frame.raw), span, passage)? else {
+                    return Ok(self.wait_from(before));
+                };
                 self.is_stopped = frame.tag == frontend::SYNC && self.settling != Settling::Done;
                 self.ledger.requested(frame.tag, frame.body(), frame.raw.len(), note);
             }
@@ -221,7 +224,9 @@ impl Relay<'_> {
                     // The log could take it for another statement.
                     return Err(End::Violation(FrameError::Body { field: "name" }));
                 }
-                let note = self.shape(bytes, (tag, part), span, passage)?;
+                let Some(note) = self.shape(bytes, (tag, part), span, passage)? else {
+                    return Ok(self.wait_from(before));
+                };
                 self.long = self.ledger.long(tag, total_bytes);
                 if let Some(long) = &mut self.long {
                     long.annotate(note);
@@ -235,22 +240,32 @@ impl Relay<'_> {
         Ok(Some(behind))
     }
 
-    /// In transaction pooling: what goes to the backend for a message.
+    /// The message is kept, and walked again when more is answered.
+    const fn wait_from<T>(&mut self, before: Walker) -> Option<T> {
+        self.up.walker = before;
+        (self.waits, self.is_kept) = (true, true);
+        None
+    }
+
+    /// In transaction pooling: what goes to the backend for a message; nothing when it must wait.
     fn shape(
         &mut self,
         bytes: &[u8],
         (tag, raw): (u8, &[u8]),
         span: (usize, usize),
         passage: &mut Passage,
-    ) -> Result<Note, End> {
-        let (Some(pooled), Some(lease)) = (&mut self.pooled, &mut self.lease) else { return Ok(Note::None) };
+    ) -> Result<Option<Note>, End> {
+        let (Some(pooled), Some(lease)) = (&mut self.pooled, &mut self.lease) else {
+            return Ok(Some(Note::None));
+        };
         let whole = self.up.walker.is_between();
         let mut splice = std::mem::take(&mut self.splice);
         let mut shaper = Shaper { pooled, memory: &mut lease.memory, ledger: self.ledger, out: &mut splice };
         let form = shaper.shape(tag, raw, whole);
         let (note, replaced) = match form.map_err(End::Violation)? {
-            Form::AsIs(note) => (note, false),
-            Form::Replaced(note) => (note, true),
+            Form::AsIs(note) => (Some(note), false),
+            Form::Replaced(note) => (Some(note), true),
+            Form::Wait => (None, false),
         };
         passage.splice(bytes, span, &splice, replaced);
         splice.clear();

@@ -1,0 +1,108 @@
+//! What a backend must have before a text runs that speaks of it: statements by the client's own names, values of sequences.
+//!
+//! What always holds: nothing of another session's is under a name that SQL may say.
+
+use std::sync::Arc;
+
+use crate::protocol::tag::frontend;
+use crate::session::effect::{About, Effect, Effects, Suspicion};
+use crate::session::lease::Request;
+use crate::session::note::Injected;
+use crate::session::pins::Reason;
+
+use super::Shaper;
+
+/// `DISCARD SEQUENCES`, under a name of its own.
+const SEQUENCES: &[u8] = b"_ov_sequences";
+
+impl Shaper<'_> {
+    /// What a text must find on its backend before it runs.
+    pub(super) fn prepare_for(&mut self, effects: &Effects, simple: bool) {
+        for (_, effect) in &effects.list {
+            if let Effect::Deallocate(name) = effect
+                && !self.pooled.own_names
+            {
+                self.give_own_name(name);
+                self.sync(simple);
+            } else if *effect == Effect::SqlPrepare && !self.pooled.own_names {
+                self.give_own_names();
+                self.sync(simple);
+                self.pooled.pin(Reason::SqlPrepare);
+            }
+            match effect.about() {
+                About::Suspicion(Suspicion::SequenceRead) => {
+                    self.pooled.made.habits.sequences_are_read();
+                    self.own_sequences();
+                }
+                About::Suspicion(Suspicion::SequenceStep) => self.own_sequences(),
+                // Whether it may run behind another statement is not known.
+                About::Suspicion(Suspicion::Unsure) if simple => self.own_sequences(),
+                About::Suspicion(Suspicion::Unsure | Suspicion::SqlPrepare | Suspicion::Pin(_))
+                | About::Journal
+                | About::Unknown(_)
+                | About::Statements(_)
+                | About::Everything
+                | About::Sequences
+                | About::Pins => {}
+            }
+        }
+    }
+
+    /// The values that sequences gave are this session's own, or none: those of others are discarded.
+    pub(super) fn own_sequences(&mut self) {
+        if self.pooled.last_values.are_on(self.memory.sequences) {
+            return;
+        }
+        self.pooled.last_values.discarded(&mut self.memory.sequences);
+        if !self.ledger.lease().is_unsynced() || self.is_first() {
+            return self.query(b"/* onevault */ DISCARD SEQUENCES", Injected::Sequences);
+        }
+        // In a batch, which a `Query` would end.
+        for (tag, request, body) in [
+            (
+                frontend::PARSE,
+                Request::Parse,
+                [SEQUENCES, b"\0/* onevault */ DISCARD SEQUENCES\0\0\0"].concat(),
+            ),
+            (frontend::BIND, Request::Bind, [SEQUENCES, b"\0", SEQUENCES, b"\0\0\0\0\0\0\0"].concat()),
+            (frontend::EXECUTE, Request::Execute, [SEQUENCES, b"\0\0\0\0\0"].concat()),
+            (frontend::CLOSE, Request::Close, [b"P", SEQUENCES, b"\0"].concat()),
+            (frontend::CLOSE, Request::Close, [b"S", SEQUENCES, b"\0"].concat()),
+        ] {
+            self.message(tag, &body);
+            self.ledger.inject(request, Injected::SequencesInBatch, SEQUENCES);
+        }
+    }
+
+    /// Nothing but what brings settings up to date has gone to the backend in this lease.
+    fn is_first(&self) -> bool {
+        let pending = || self.ledger.lease().pending().map(|(_, op)| op.note.injected());
+        pending().any(|injected| matches!(injected, Some(Injected::Guard)))
+            && pending().all(|injected| injected.is_some())
+    }
+
+    /// Makes the client's statement known on this backend by the client's own name.
+    fn give_own_name(&mut self, name: &[u8]) {
+        let Some(named) = self.pooled.names.get(name) else { return };
+        let prepared = Arc::clone(&named.prepared);
+        let body = [name, b"\0", prepared.text(), b"\0", prepared.types()].concat();
+        self.message(frontend::PARSE, &body);
+        self.ledger.inject(Request::Parse, Injected::Aside, name);
+        self.pooled.is_known_by_name();
+    }
+
+    /// From now on this backend knows all of the session's statements by their own names.
+    pub(super) fn give_own_names(&mut self) {
+        let names: Vec<_> = self.pooled.names.iter().map(|(name, _)| name.to_vec()).collect();
+        names.iter().for_each(|name| self.give_own_name(name));
+        self.pooled.own_names = true;
+    }
+
+    /// Behind messages of the extended protocol, before a simple query.
+    fn sync(&mut self, simple: bool) {
+        if simple {
+            self.message(frontend::SYNC, b"");
+            self.ledger.inject(Request::Sync, Injected::Aside, b"");
+        }
+    }
+}
