@@ -66,6 +66,7 @@ fn run(driver: &str, tenant: &Tenant, target: &Target) {
             command.args(["-XX:TieredStopAtLevel=1", "-Duser.timezone=Etc/UTC", "-cp", &path, "JdbcRound"]);
             command
         }
+        "pgx" => Command::new(cache.join("go/pgx_round")),
         shell => Command::new(drivers.join(format!("{shell}_round.sh"))),
     };
     let output = command
@@ -156,5 +157,6 @@ drivers! {
     psql on 15 18;
     pgbench on 15 18;
     pipeline on 15 18;
+    pgx on 15 18;
     dump on 15;
 }

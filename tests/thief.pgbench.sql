@@ -7,4 +7,4 @@ BEGIN;
 SELECT count(*) FROM pg_catalog.pg_class WHERE oid < 100;
 COMMIT;
 RESET ALL;
-\sleep 15 ms
+\sleep 40 ms

@@ -83,7 +83,8 @@ impl fmt::Debug for Backend {
     }
 }
 
-/// The startup settings of a session, in the order the client sent them: its defaults for `RESET`.
+/// The startup settings of a session, by name: its defaults for `RESET`. Some drivers send them in another order each time;
+/// what stands twice keeps its order, as the last one counts.
 ///
 /// They are part of a pool's key: a backend dialled with other settings is another kind of backend.
 /// Cloning shares them. `Debug` shows no value.
@@ -97,7 +98,9 @@ impl Settings {
         let kept = parameters.into_iter().filter(|(name, _)| {
             !matches!(*name, "user" | "database" | "replication") && !name.starts_with("_pq_.")
         });
-        Self(kept.map(|(name, value)| (name.into(), value.into())).collect())
+        let mut list: Vec<(Box<str>, Box<str>)> = kept.map(|(name, value)| (name.into(), value.into())).collect();
+        list.sort_by_cached_key(|(name, _)| name.to_ascii_lowercase());
+        Self(list.into())
     }
 
     /// Name and value of each.
@@ -198,6 +201,15 @@ impl fmt::Debug for ParameterMap {
 #[cfg(test)]
 mod parameter_tests {
     use super::*;
+
+    #[test]
+    fn settings_in_another_order_are_the_same_unless_one_stands_twice() {
+        let settings = |list: &[(&'static str, &'static str)]| Settings::new(list.iter().copied());
+        let (a, b, other) = (("a", "1"), ("b", "2"), ("A", "3"));
+        assert_eq!(settings(&[b, ("user", "x"), a]), settings(&[a, b]));
+        assert_ne!(settings(&[a, b, other]), settings(&[other, b, a]));
+        assert!(settings(&[other, b, a]).iter().eq([other, a, b]));
+    }
 
     #[test]
     fn parameters_are_kept_small_and_shared() {
