@@ -98,7 +98,8 @@ impl Settings {
         let kept = parameters.into_iter().filter(|(name, _)| {
             !matches!(*name, "user" | "database" | "replication") && !name.starts_with("_pq_.")
         });
-        let mut list: Vec<(Box<str>, Box<str>)> = kept.map(|(name, value)| (name.into(), value.into())).collect();
+        let mut list: Vec<(Box<str>, Box<str>)> =
+            kept.map(|(name, value)| (name.into(), value.into())).collect();
         list.sort_by_cached_key(|(name, _)| name.to_ascii_lowercase());
         Self(list.into())
     }

@@ -66,6 +66,8 @@ pub(crate) struct Pooled {
     examine: bool,
     /// The backend must be scrubbed before anybody else has it.
     dirty: bool,
+    /// Names of this session's that the backend knows for a `DEALLOCATE` to end.
+    pub(crate) lent: Vec<Name>,
     /// Settings with a dot whose values only the server knows.
     asked: Vec<Name>,
     /// A statement was read by settings of a transaction that is over.
@@ -115,6 +117,7 @@ impl Pooled {
             reported,
             examine: false,
             dirty: false,
+            lent: Vec::new(),
             asked: Vec::new(),
             is_read_locally: false,
             failed_name: Vec::new(),
@@ -125,7 +128,7 @@ impl Pooled {
 
     /// What becomes of the backend now that nothing is owed and no transaction is open.
     pub(crate) const fn rest(&self) -> Rest {
-        match (self.examine, self.pins.is_empty(), self.dirty) {
+        match (self.examine, self.pins.is_empty(), self.dirty || !self.lent.is_empty()) {
             (true, _, _) => Rest::Examine,
             (false, false, _) => Rest::Keep,
             (false, true, true) => Rest::Scrub,
@@ -136,6 +139,7 @@ impl Pooled {
     /// The backend was handed back: nothing of this session is on it.
     pub(crate) fn parted(&mut self) {
         (self.dirty, self.examine, self.own_names, self.is_read_locally) = (false, false, false, false);
+        self.lent.clear();
     }
 
     /// Nothing can be taken back any more; a message of the client's may be shaped.
@@ -196,6 +200,7 @@ impl Pooled {
             }
             About::Statements(Some(name)) => {
                 self.names.closed(name);
+                self.lent.retain(|lent| lent != name);
                 self.examine |= !self.pins.is_empty();
             }
             About::Statements(None) => {
@@ -320,6 +325,7 @@ impl Pooled {
                 self.names.failed(name);
             }
             Note::Own | Note::Closed => self.names.failed(name),
+            Note::Injected(Injected::Aside) => self.lent.retain(|lent| **lent != *name),
             Note::None
             | Note::Effects(..)
             | Note::Unnamed(_)

@@ -88,7 +88,7 @@ func named(c *pgx.Conn) {
 		is(number(c, "mine", n) == n*2, "a name of its own")
 	}
 	must(c.Deallocate(all, "mine"))
-	_, err = c.Exec(all, "EXECUTE mine(1)")
+	_, err = c.Exec(all, "DEALLOCATE mine")
 	expect("26000", err)
 }
 

@@ -195,6 +195,33 @@ fn the_unnamed_statement_outlives_a_theft() {
     assert_eq!(count(&heard, "B DataRow first"), 2, "{heard:#?}");
 }
 
+/// DEALLOCATE of a statement that could not be parsed any more ends it all the same, and no transaction with it.
+#[test]
+fn a_statement_whose_table_is_gone_can_be_deallocated() {
+    let pooled = Pooled::new("gone");
+    let heard = pooled.stolen(&[
+        query("CREATE TABLE gone (a int)"),
+        all(&[parse("s1", "SELECT * FROM gone"), parse("s2", "SELECT a FROM gone"), sync()]),
+        query("DROP TABLE gone"),
+        query("BEGIN"),
+        query("DEALLOCATE s1"),
+        query("SELECT 'goes on'"),
+        query("COMMIT"),
+        once("s1"),
+        query("BEGIN"),
+        query("SELECT 1/0"),
+        query("DEALLOCATE s2"),
+        all(&[parse("", "DEALLOCATE s2"), bind("", "", &[]), execute("", 0), sync()]),
+        query("ROLLBACK"),
+        all(&[parse("", "DEALLOCATE s2"), bind("", "", &[]), execute("", 0), sync()]),
+        once("s2"),
+        all(&[parse("s1", "SELECT 'new'"), parse("s2", "SELECT 'too'"), sync()]),
+        once("s1"),
+        once("s2"),
+    ]);
+    assert_eq!(count(&heard, "B CommandComplete DEALLOCATE"), 2, "{heard:#?}");
+}
+
 /// DEALLOCATE and DISCARD take away what the protocol has named, and the thief's names stay.
 #[test]
 fn deallocate_takes_own_names_only() {

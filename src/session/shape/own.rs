@@ -18,16 +18,17 @@ const SEQUENCES: &[u8] = b"_ov_sequences";
 impl Shaper<'_> {
     /// What a text must find on its backend before it runs.
     pub(super) fn prepare_for(&mut self, effects: &Effects, simple: bool) {
+        if !self.pooled.own_names && effects.list.iter().any(|(_, effect)| *effect == Effect::SqlPrepare) {
+            self.give_own_names();
+            self.sync(simple);
+            self.pooled.pin(Reason::SqlPrepare);
+        }
         for (_, effect) in &effects.list {
             if let Effect::Deallocate(name) = effect
                 && !self.pooled.own_names
             {
-                self.give_own_name(name);
+                self.lend(name);
                 self.sync(simple);
-            } else if *effect == Effect::SqlPrepare && !self.pooled.own_names {
-                self.give_own_names();
-                self.sync(simple);
-                self.pooled.pin(Reason::SqlPrepare);
             }
             match effect.about() {
                 About::Suspicion(Suspicion::SequenceRead) => {
@@ -79,6 +80,16 @@ impl Shaper<'_> {
         let pending = || self.ledger.lease().pending().map(|(_, op)| op.note.injected());
         pending().any(|injected| matches!(injected, Some(Injected::Guard)))
             && pending().all(|injected| injected.is_some())
+    }
+
+    /// Gives `DEALLOCATE` something of this name to end. It has no text: what cannot be parsed any more, because its table
+    /// is gone, would fail the client's transaction.
+    fn lend(&mut self, name: &[u8]) {
+        if self.pooled.names.get(name).is_some() && !self.pooled.lent.iter().any(|lent| **lent == *name) {
+            self.message(frontend::PARSE, &[name, b"\0\0\0\0"].concat());
+            self.ledger.inject(Request::Parse, Injected::Aside, name);
+            self.pooled.lent.push(name.into());
+        }
     }
 
     /// Makes the client's statement known on this backend by the client's own name.
