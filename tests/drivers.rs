@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::support::pooled::{is_transaction, mode, pooled, thief_login};
+use crate::support::pooled::{is_transaction, mode, patient, pooled, thief_login};
 use crate::support::postgres::{Postgres, Tenant};
 use crate::support::thief::{SCENE, Thief};
 use crate::support::vault::{Customer, Options, Vault, through};
@@ -115,7 +115,7 @@ fn works_directly(version: u32, driver: &str) {
 fn works_through_onevault(version: u32, driver: &str) {
     let tenant = counted(version, &format!("vault_{driver}"));
     let customer = pooled(Customer::of(&tenant), &tenant.verifier(), BACKENDS_MAX);
-    let mut vault = Vault::start(Options::new(&[customer]));
+    let mut vault = Vault::start(Options::new(&[customer]).with(patient()));
     let mut login = thief_login(&tenant);
     let alike = begins_with(driver).iter().map(|(name, value)| ((*name).into(), (*value).into()));
     login.settings.extend(alike);

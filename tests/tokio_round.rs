@@ -10,7 +10,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client, Config, IsolationLevel, NoTls, SimpleQueryMessage};
 
 use crate::support::counting;
-use crate::support::pooled::{is_transaction, pooled, thief_login};
+use crate::support::pooled::{is_transaction, patient, pooled, thief_login};
 use crate::support::postgres::{Postgres, Tenant};
 use crate::support::thief::{SCENE, Thief};
 use crate::support::vault::{Customer, Options, Vault, through};
@@ -171,7 +171,7 @@ fn works_through_onevault() {
     for version in [15, 18] {
         let tenant = counted(version);
         let customer = pooled(Customer::of(&tenant), &tenant.verifier(), BACKENDS_MAX);
-        let mut vault = Vault::start(Options::new(&[customer]));
+        let mut vault = Vault::start(Options::new(&[customer]).with(patient()));
         let mut login = thief_login(&tenant);
         login.settings.extend(BEGINS_WITH.map(|(name, value)| (name.into(), value.into())));
         let loose = is_transaction().then(|| Thief::new(vault.port, login).loose());

@@ -36,6 +36,11 @@ pub(crate) fn mode() -> &'static str {
     if is_transaction() { "transaction" } else { "session" }
 }
 
+/// A configuration with which nobody is told 53300, however busy the machine.
+pub(crate) fn patient() -> Value {
+    json!({ "pool": { "wait_timeout_ms": 120_000 } })
+}
+
 /// A tenant, OneVault in front of it, and a thief.
 pub(crate) struct Pooled {
     // Dropped in this order.
