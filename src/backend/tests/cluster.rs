@@ -26,9 +26,14 @@ impl Cluster {
     }
 
     pub(crate) fn start() -> Self {
+        Self::of("15")
+    }
+
+    /// One of this version.
+    pub(crate) fn of(version: &str) -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/cluster");
         let mut watch =
-            Command::new(script).arg("15").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+            Command::new(script).arg(version).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut facts = String::new();
         BufReader::new(watch.stdout.take().unwrap()).read_line(&mut facts).unwrap();
         let fact = |name: &str| {

@@ -56,7 +56,13 @@ async fn house(cluster: &Cluster) -> (Backend, Pools, Lease) {
 
 #[tokio::test]
 async fn each_reason_is_found_while_it_lasts() {
-    let cluster = Cluster::start();
+    for version in ["15", "18"] {
+        each_reason_is_found_on(version).await;
+    }
+}
+
+async fn each_reason_is_found_on(version: &str) {
+    let cluster = Cluster::of(version);
     let (_owner, _pools, mut lease) = house(&cluster).await;
     ask(&mut lease, "SET search_path = evil, pg_catalog").await.unwrap();
     for (make, change, end) in CASES {
@@ -67,8 +73,25 @@ async fn each_reason_is_found_while_it_lasts() {
             change(&mut expected);
             let mut seen = lease.examine(&[]).await.unwrap();
             seen.settings.sort();
-            assert_eq!(seen, expected, "after {sql}");
+            assert_eq!(seen, expected, "after {sql} on {version}");
         }
+    }
+}
+
+/// Settings with a dot are in no view; who knows their names is told their values, in whatever encoding, quoting and case.
+#[tokio::test]
+async fn settings_of_ones_own_are_found_by_their_names() {
+    for version in ["15", "18"] {
+        let cluster = Cluster::of(version);
+        let (_owner, _pools, mut lease) = house(&cluster).await;
+        let sql = "SET client_encoding = latin1; SET app.who = 'it''s, \\ = me'; SELECT set_config('App.Empty', '', false); \
+            BEGIN; SET LOCAL app.local = 'gone'; COMMIT";
+        ask(&mut lease, sql).await.unwrap();
+        let names = ["app.who", "app.empty", "app.local", "app.never", "not a name.at 'all"];
+        let own = lease.examine(&names.map(|name| name.as_bytes().into())).await.unwrap().own;
+        let own: Vec<_> =
+            own.iter().map(|(name, value)| [name, value].map(|text| String::from_utf8_lossy(text))).collect();
+        assert_eq!(own, [["app.who", "it's, \\ = me"], ["app.empty", ""], ["app.local", ""]], "on {version}");
     }
 }
 
