@@ -5,13 +5,13 @@
 //! backend holds.
 //!
 //! What always holds: a number is given once in the life of the process; equal numbers mean equal text, types and
-//! settings at `Parse`; an interner holds what somebody else holds, and nothing more.
+//! settings at `Parse`, and the same parameters and columns; an interner holds what somebody else holds, and nothing more.
 //!
 //! Source: protocol-flow#PROTOCOL-FLOW-EXT-QUERY
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use std::collections::HashMap;
 
@@ -36,7 +36,8 @@ pub struct Prepared {
     text: Box<[u8]>,
     types: Box<[u8]>,
     settings: Carried,
-    generation: AtomicU64,
+    /// What the server says that it takes and gives, once that is known.
+    shown: OnceLock<u64>,
     /// Where it is entered, and under which hash; it leaves by itself.
     home: Weak<Table>,
     hash: u64,
@@ -72,15 +73,9 @@ impl Prepared {
         out.extend(name(self.id));
     }
 
-    /// How often clients have sent a `Parse` of it. A copy that was parsed earlier may know older tables.
-    #[must_use]
-    pub fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
-    }
-
-    /// A client sent a `Parse` of it: gives the next generation.
-    pub fn parsed_anew(&self) -> u64 {
-        self.generation.fetch_add(1, Ordering::AcqRel).saturating_add(1)
+    /// Whether the server shows this of it. The first time that it says something, that is it.
+    pub fn shows(&self, shown: u64) -> bool {
+        *self.shown.get_or_init(|| shown) == shown
     }
 
     /// Whether it is this one.
@@ -128,11 +123,40 @@ impl Interner {
             text: text.into(),
             types: types.into(),
             settings: settings.clone(),
-            generation: AtomicU64::new(0),
+            shown: OnceLock::new(),
             home: Arc::downgrade(&self.0),
             hash,
         });
         self.0.enter(prepared)
+    }
+
+    /// The server shows something else of this one than it did: what has the same text from now on. Those who know it as it
+    /// was keep it.
+    #[must_use]
+    pub fn changed(&self, former: &Prepared, shown: u64) -> Arc<Prepared> {
+        let Prepared { text, types, settings, hash, .. } = former;
+        if let Some(known) = self.0.find(*hash).filter(|known| known.is(text, types, settings))
+            && known.shows(shown)
+        {
+            return known;
+        }
+        let prepared = Arc::new(Prepared {
+            id: next_id(),
+            text: text.clone(),
+            types: types.clone(),
+            settings: settings.clone(),
+            shown: OnceLock::from(shown),
+            home: Arc::downgrade(&self.0),
+            hash: *hash,
+        });
+        self.0.replace(&prepared);
+        prepared
+    }
+
+    /// One number for what a server has said, which no client can predict.
+    #[must_use]
+    pub fn number(&self, said: &[u8]) -> u64 {
+        self.0.hasher.hash_one(said)
     }
 
     /// How many it knows.
@@ -175,6 +199,11 @@ impl Table {
         };
         drop(entries);
         if other.is(&prepared.text, &prepared.types, &prepared.settings) { other } else { prepared }
+    }
+
+    fn replace(&self, prepared: &Arc<Prepared>) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.insert(prepared.hash, Arc::downgrade(prepared));
     }
 
     fn forget(&self, hash: u64, gone: &Prepared) {

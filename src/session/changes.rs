@@ -97,8 +97,15 @@ impl Changes {
 const fn is_of_named(note: &Note) -> bool {
     match note {
         Note::Named(_) | Note::Own | Note::Taken | Note::Closed => true,
-        Note::Injected(injected) => matches!(injected, Injected::Parse(_) | Injected::Close(_)),
-        Note::None | Note::Effects(..) | Note::Unnamed(_) | Note::NoUnnamed | Note::Bound(_) => false,
+        Note::Injected(injected) => {
+            matches!(injected, Injected::Parse(_) | Injected::Check(..) | Injected::Close(_))
+        }
+        Note::None
+        | Note::Effects(..)
+        | Note::Unnamed(_)
+        | Note::NoUnnamed
+        | Note::Bound(_)
+        | Note::Changed => false,
     }
 }
 

@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use crate::audit::{Kind, Outcome, SessionLog, Ticket, Unavailable};
 use crate::config::AuditMode;
 use crate::protocol::fields::Fields;
+use crate::protocol::frame::HEADER_BYTES;
 use crate::protocol::frontend::{self as views, Bind, Parse, Target};
 use crate::protocol::report::ServerReport;
 use crate::protocol::sqlstate::SqlState;
@@ -113,7 +114,7 @@ impl Ledger {
         &self.lease
     }
 
-    /// Which changes of statements are under way.
+    /// What changes statements and is under way.
     pub(crate) const fn changes(&self) -> Changes {
         self.changes
     }
@@ -333,7 +334,10 @@ impl Ledger {
         let mut fate = Fate::Forward;
         if let Some(op) = self.lease.current() {
             op.bytes_out = op.bytes_out.saturating_add(u64::try_from(total_bytes).unwrap_or(u64::MAX));
-            fate = fate_of(&op.note, tag);
+            fate = op.note.fate(tag);
+            if matches!(op.note.injected(), Some(Injected::Check(..))) {
+                listener.hear(Told::Shown(&op.note, self.book.get(op.name), (tag, body, total_bytes)));
+            }
             match answer {
                 Answer::Row => {
                     op.rows = op.rows.saturating_add(1);
@@ -389,6 +393,8 @@ impl Ledger {
                 }
             }
             Event::Failed(request, op) => {
+                let changed = matches!(op.note, Note::Changed).then(|| rename::changed(body));
+                let body = changed.as_ref().and_then(|error| error.get(HEADER_BYTES..)).unwrap_or(body);
                 let report = ServerReport::parse(body);
                 listener.hear(Told::Failed(request, &op.note, book.get(op.name), report.code));
                 let id = op.note.statement_id();
@@ -442,27 +448,6 @@ impl Ledger {
         }
         self.book.ready(status);
         self.book.ready(b'I');
-    }
-}
-
-/// Whether a message that answers such a request is the client's.
-fn fate_of(note: &Note, tag: u8) -> Fate {
-    let error = tag == backend::ERROR_RESPONSE;
-    let Note::Injected(injected) = note else {
-        return note.statement_id().filter(|_| error).map_or(Fate::Forward, Fate::Rename);
-    };
-    match injected {
-        _ if tag == backend::NOTIFICATION_RESPONSE => Fate::Forward,
-        Injected::Parse(id) if error => Fate::Rename(*id),
-        injected if error && injected.fails_for_client() => Fate::Forward,
-        Injected::Settings
-        | Injected::Guard
-        | Injected::Parse(_)
-        | Injected::Close(_)
-        | Injected::Unnamed(_)
-        | Injected::Sequences
-        | Injected::SequencesInBatch
-        | Injected::Aside => Fate::Swallow,
     }
 }
 

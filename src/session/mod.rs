@@ -29,6 +29,7 @@ mod rename;
 mod sequences;
 mod settings;
 mod shape;
+mod shown;
 mod statements;
 mod unnamed;
 mod watch;

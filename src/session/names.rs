@@ -23,8 +23,6 @@ mod tests;
 pub(crate) struct Named {
     /// The statement.
     pub(crate) prepared: Arc<Prepared>,
-    /// The generation its `Parse` asked for; a copy from before is not good enough.
-    pub(crate) generation: u64,
     /// What it leaves behind when it runs; none when that is nothing.
     pub(crate) effects: Option<Arc<Effects>>,
 }
@@ -141,6 +139,17 @@ impl Names {
                 slot.answered();
             }
             slot.stand_for(None);
+        });
+    }
+
+    /// The server shows of what was parsed last what it shows of this one.
+    pub(crate) fn changed(&mut self, name: &[u8], former: u64, prepared: &Arc<Prepared>) {
+        self.change(name, |slot| {
+            if let Some(live) = &mut slot.live
+                && live.prepared.id() == former
+            {
+                live.prepared = Arc::clone(prepared);
+            }
         });
     }
 

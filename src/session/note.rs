@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::backend::prepared::{Prepared, TAKEN};
 use crate::protocol::sqlstate::SqlState;
+use crate::protocol::tag::backend;
 
 use super::effect::Effects;
 use super::lease::Request;
@@ -31,6 +32,8 @@ pub(crate) enum Note {
     Taken,
     /// A `Bind` or `Describe` of a named statement, by its id on the backend.
     Bound(u64),
+    /// The same of one that is not what it was: the server is to refuse it, and the client to hear why.
+    Changed,
     /// A `Close` of a named statement.
     Closed,
     /// Ours, not the client's.
@@ -46,6 +49,8 @@ pub(crate) enum Injected {
     Guard,
     /// `Parse` of a statement that the backend lacked. Failing, the client hears the error for its own message.
     Parse(u64),
+    /// `Describe` of it, or of one that the client has just parsed: whether it is what its number says.
+    Check(Arc<Prepared>, Parsed),
     /// `Close` of one that is stale or not used.
     Close(u64),
     /// `Parse` of the unnamed statement, or `Close` of one that is not the client's.
@@ -58,10 +63,19 @@ pub(crate) enum Injected {
     Aside,
 }
 
+/// Whose `Parse` is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parsed {
+    /// The client's: whatever it is now, that is what its name stands for.
+    ByClient,
+    /// Ours, of what the client's name stands for since long.
+    ByUs,
+}
+
 impl Injected {
     /// Whether the client hears of an error, as the server runs no more of the client's batch.
     pub(crate) const fn fails_for_client(&self) -> bool {
-        matches!(self, Self::Parse(_) | Self::Unnamed(_) | Self::SequencesInBatch)
+        matches!(self, Self::Parse(_) | Self::Check(..) | Self::Unnamed(_) | Self::SequencesInBatch)
     }
 }
 
@@ -76,6 +90,19 @@ impl Note {
         if let Self::Injected(injected) = self { Some(injected) } else { None }
     }
 
+    /// What becomes of a message of this type that answers the request.
+    pub(crate) fn fate(&self, tag: u8) -> Fate {
+        let error = tag == backend::ERROR_RESPONSE;
+        match self.injected() {
+            None if error && matches!(self, Self::Changed) => Fate::Changed,
+            None => self.statement_id().filter(|_| error).map_or(Fate::Forward, Fate::Rename),
+            Some(_) if tag == backend::NOTIFICATION_RESPONSE => Fate::Forward,
+            Some(Injected::Parse(id)) if error => Fate::Rename(*id),
+            Some(injected) if error && injected.fails_for_client() => Fate::Forward,
+            Some(_) => Fate::Swallow,
+        }
+    }
+
     /// The id under which the backend knows the statement that an error may speak of.
     pub(crate) fn statement_id(&self) -> Option<u64> {
         match self {
@@ -87,6 +114,7 @@ impl Note {
             | Self::Unnamed(_)
             | Self::NoUnnamed
             | Self::Own
+            | Self::Changed
             | Self::Closed
             | Self::Injected(_) => None,
         }
@@ -104,6 +132,8 @@ pub(crate) enum Told<'a> {
     Failed(Request, &'a Note, &'a [u8], Option<SqlState>),
     /// It is answered without an error.
     Done(Request, &'a Note, &'a [u8]),
+    /// The server says what it takes, or gives: the message's type, its body or the beginning of it, its whole size.
+    Shown(&'a Note, &'a [u8], (u8, &'a [u8], usize)),
     /// It was never run.
     Skipped(&'a Note, &'a [u8]),
     /// `ReadyForQuery` for a request of the client's.
@@ -130,4 +160,6 @@ pub(crate) enum Fate {
     Swallow,
     /// An error for the client, in which the statement has a name of ours.
     Rename(u64),
+    /// An error that stands for another one.
+    Changed,
 }

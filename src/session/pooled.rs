@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backend::memory::{Carried, Memory, Name, Sequences};
-use crate::backend::prepared::Interner;
+use crate::backend::prepared::{Interner, Prepared};
 use crate::backend::{ParameterMap, Reserved, Seat};
 use crate::ids::SessionId;
 use crate::protocol::frontend::{Parse, Target};
 use crate::protocol::sqlstate::SqlState;
-use crate::protocol::tag::frontend;
+use crate::protocol::tag::{backend, frontend};
 
 use super::classify::{Classifier, Rules, carried};
 use super::commons::Habits;
@@ -22,10 +22,11 @@ use super::effect::{About, Effect, Effects, Suspicion};
 use super::lease::Request;
 use super::ledger::Long;
 use super::names::Names;
-use super::note::{Injected, Listener, Note, Told};
+use super::note::{Injected, Listener, Note, Parsed, Told};
 use super::pins::{Pins, Reason, Shown};
 use super::sequences::LastValues;
 use super::settings::Journal;
+use super::shown;
 use super::unnamed::Unnamed;
 
 mod found;
@@ -51,6 +52,14 @@ pub(crate) struct Pooled {
     pub(crate) last_values: LastValues,
     pub(crate) names: Names,
     pub(crate) unnamed: Unnamed,
+    /// What the client has parsed just now: it is to be checked ahead of the next message.
+    pub(crate) to_check: Option<(Arc<Prepared>, Name)>,
+    /// What the client has parsed in this batch that is not checked, by number and name.
+    pub(crate) unchecked: Vec<(u64, Name)>,
+    /// What was found not to be what it was, by number.
+    pub(crate) changed: Option<u64>,
+    /// What the server says of the statement that is checked.
+    said: Vec<u8>,
     /// What executing a portal leaves behind, where that is something.
     pub(crate) portals: HashMap<Box<[u8]>, Arc<Effects>>,
     pub(crate) pins: Pins,
@@ -109,6 +118,10 @@ impl Pooled {
             journal: Journal::default(),
             names: Names::default(),
             unnamed: Unnamed::default(),
+            to_check: None,
+            unchecked: Vec::new(),
+            changed: None,
+            said: Vec::new(),
             portals: HashMap::new(),
             pins,
             own_names: false,
@@ -273,7 +286,11 @@ impl Pooled {
             }
             Note::Own | Note::Closed => self.names.failed(name),
             Note::Injected(Injected::Parse(id)) => lacks(memory, *id, code),
-            Note::Bound(id) => memory.prepared.distrust(*id),
+            Note::Bound(id) if code == Some(SqlState::INVALID_STATEMENT_NAME) => memory.prepared.remove(*id),
+            Note::Injected(Injected::Check(prepared, _)) => {
+                self.checked(prepared.id());
+                memory.prepared.distrust(prepared.id());
+            }
             Note::Unnamed(_) => self.unnamed.ended(),
             Note::Effects(effects, done) => {
                 let effects = Arc::clone(effects);
@@ -290,7 +307,12 @@ impl Pooled {
                     }
                 }
             }
-            Note::None | Note::Taken | Note::NoUnnamed | Note::Injected(Injected::Unnamed(_)) => {}
+            Note::None
+            | Note::Taken
+            | Note::NoUnnamed
+            | Note::Bound(_)
+            | Note::Changed
+            | Note::Injected(Injected::Unnamed(_)) => {}
         }
         self.journal.failed();
     }
@@ -310,7 +332,13 @@ impl Pooled {
             Note::Injected(Injected::Unnamed(text)) => {
                 memory.unnamed = text.as_ref().map(|text| (self.made.id, text.number));
             }
-            Note::None | Note::Effects(..) | Note::Taken | Note::Bound(_) | Note::Injected(_) => {}
+            Note::Injected(Injected::Check(prepared, _)) => self.checked(prepared.id()),
+            Note::None
+            | Note::Effects(..)
+            | Note::Taken
+            | Note::Bound(_)
+            | Note::Changed
+            | Note::Injected(_) => {}
         }
     }
 
@@ -320,6 +348,10 @@ impl Pooled {
                 memory.sequences = Sequences::Anybody;
             }
             Note::Injected(Injected::Parse(id) | Injected::Close(id)) => memory.prepared.distrust(*id),
+            Note::Injected(Injected::Check(prepared, _)) => {
+                self.checked(prepared.id());
+                memory.prepared.distrust(prepared.id());
+            }
             Note::Named(prepared) => {
                 memory.prepared.distrust(prepared.id());
                 self.names.failed(name);
@@ -332,7 +364,48 @@ impl Pooled {
             | Note::NoUnnamed
             | Note::Taken
             | Note::Bound(_)
+            | Note::Changed
             | Note::Injected(_) => {}
+        }
+    }
+
+    /// A check came to its end, or to nothing.
+    pub(crate) fn checked(&mut self, id: u64) {
+        if let Some(at) = self.unchecked.iter().position(|(other, _)| *other == id) {
+            self.unchecked.remove(at);
+        }
+    }
+
+    /// The server says what a statement takes, then what it gives.
+    fn shown(
+        &mut self,
+        note: &Note,
+        name: &[u8],
+        (tag, body, bytes): (u8, &[u8], usize),
+        memory: &mut Memory,
+    ) {
+        let Some(Injected::Check(prepared, parsed)) = note.injected() else { return };
+        if tag == backend::PARAMETER_DESCRIPTION {
+            self.said.clear();
+            self.said.extend_from_slice(body);
+            return;
+        }
+        match tag {
+            backend::ROW_DESCRIPTION => shown::columns(body, bytes, &mut self.said),
+            backend::NO_DATA => {}
+            _ => return,
+        }
+        let number = self.made.interner.number(&std::mem::take(&mut self.said));
+        if prepared.shows(number) {
+            return;
+        }
+        memory.prepared.distrust(prepared.id());
+        match parsed {
+            Parsed::ByUs => self.changed = Some(prepared.id()),
+            Parsed::ByClient => {
+                let changed = self.made.interner.changed(prepared, number);
+                self.names.changed(name, prepared.id(), &changed);
+            }
         }
     }
 
@@ -403,6 +476,7 @@ impl Listener for Ear<'_> {
                 ended_unnamed(request, note, pooled, memory);
                 pooled.done(note, name, memory);
             }
+            Told::Shown(note, name, said) => pooled.shown(note, name, said, memory),
             Told::Skipped(note, name) => pooled.skipped(note, name, memory),
             Told::Ready(status) => {
                 pooled.journal.ready(status);

@@ -37,6 +37,23 @@ pub(crate) fn statement(body: &[u8], id: u64, name: &[u8]) -> Option<Vec<u8>> {
     found.then_some(message)
 }
 
+/// The error that a server tells of a statement that is not what it was, in place of one that told of no statement.
+pub(crate) fn changed(body: &[u8]) -> Vec<u8> {
+    let mut message = Vec::with_capacity(160);
+    write::message(&mut message, backend::ERROR_RESPONSE, |out| {
+        let mut fields = Fields::of(body);
+        while let Ok(kind @ (b'S' | b'V')) = fields.u8("field type") {
+            out.push(kind);
+            out.extend_from_slice(fields.cstr("field value").unwrap_or_default());
+            out.push(0);
+        }
+        // Drivers know it by where it comes from.
+        out.extend_from_slice(b"C0A000\0Mcached plan must not change result type\0");
+        out.extend_from_slice(b"Fplancache.c\0RRevalidateCachedQuery\0\0");
+    });
+    message
+}
+
 /// A text of an error, with `_ov_<id>` called `name`; `None` where it does not speak of it.
 pub(crate) fn text(text: &[u8], id: u64, name: &[u8]) -> Option<Vec<u8>> {
     let mut renamed = Vec::new();
@@ -77,6 +94,14 @@ mod tests {
         let length = u32::try_from(message.len() - 1).unwrap().to_be_bytes();
         assert_eq!(message[..5], [&b"E"[..], &length].concat());
         Some(message[5..].to_vec())
+    }
+
+    #[test]
+    fn a_changed_statement_is_told_as_the_server_tells_it() {
+        let message =
+            changed(b"SFEHLER\0VERROR\0C26000\0Mprepared statement \"_ov_0\" does not exist\0R_x\0\0");
+        let expected = b"SFEHLER\0VERROR\0C0A000\0Mcached plan must not change result type\0Fplancache.c\0RRevalidateCachedQuery\0\0";
+        assert_eq!(&message[5..], expected);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use crate::backend::memory::Memory;
+use crate::backend::memory::{Memory, Name};
 use crate::backend::prepared::{Copy, NOBODY, Prepared, TAKEN, name as backend_name};
 use crate::protocol::frame::{FrameError, HEADER_BYTES};
 use crate::protocol::frontend::{self as views, Bind, Parse, Target};
@@ -22,7 +22,7 @@ use super::effect::{Effect, Effects};
 use super::lease::Request;
 use super::ledger::Ledger;
 use super::names::Named;
-use super::note::{Injected, Note};
+use super::note::{Injected, Note, Parsed};
 use super::pins::Reason;
 use super::pooled::Pooled;
 use super::statements::significant;
@@ -95,8 +95,12 @@ impl Shaper<'_> {
         let body = raw.get(HEADER_BYTES..).unwrap_or_default();
         let lease = self.ledger.lease();
         if lease.is_skipping() || lease.is_copying_in() {
+            if let Some((prepared, _)) = self.pooled.to_check.take() {
+                self.pooled.checked(prepared.id());
+            }
             return Ok(Form::AsIs(Note::None));
         }
+        self.check_parsed();
         if self.must_wait(tag, body) {
             return Ok(self.wait());
         }
@@ -198,15 +202,16 @@ impl Shaper<'_> {
         }
         let types = types_of(body, text);
         let prepared = self.pooled.made.interner.intern(text, types, self.pooled.settings());
-        let (id, generation) = (prepared.id(), prepared.parsed_anew());
-        if self.memory.prepared.find(id, 0) != Copy::Missing {
+        let id = prepared.id();
+        if self.memory.prepared.find(id) != Copy::Missing {
             self.close_on_backend(id);
         }
         self.make_room(id);
         rewrite::statement(frontend::PARSE, raw, &backend_name(id), self.out)?;
-        self.memory.prepared.insert(id, generation);
-        let named = Named { prepared: Arc::clone(&prepared), generation, effects };
-        self.pooled.names.sent(name, named);
+        self.memory.prepared.insert(id);
+        self.pooled.names.sent(name, Named { prepared: Arc::clone(&prepared), effects });
+        self.pooled.to_check = Some((Arc::clone(&prepared), name.into()));
+        self.pooled.unchecked.push((id, name.into()));
         Ok(Form::Replaced(Note::Named(prepared)))
     }
 
@@ -228,8 +233,7 @@ impl Shaper<'_> {
         }
         let types = types_of(body, text);
         let prepared = self.pooled.made.interner.intern(text, types, self.pooled.settings());
-        let generation = prepared.parsed_anew();
-        self.pooled.names.sent(name, Named { prepared, generation, effects });
+        self.pooled.names.sent(name, Named { prepared, effects });
         Note::Own
     }
 
@@ -278,19 +282,38 @@ impl Shaper<'_> {
             }
             return Ok(Form::AsIs(Note::None));
         };
-        let (prepared, generation) = (Arc::clone(&named.prepared), named.generation);
-        self.ensure(&prepared, generation, name);
+        let prepared = Arc::clone(&named.prepared);
+        if self.pooled.changed.take() == Some(prepared.id()) {
+            self.close_on_backend(prepared.id());
+            rewrite::statement(tag, raw, &backend_name(NOBODY), self.out)?;
+            return Ok(Form::Replaced(Note::Changed));
+        }
+        if !self.is_there(&prepared, name) {
+            return Ok(self.wait());
+        }
         rewrite::statement(tag, raw, &backend_name(prepared.id()), self.out)?;
         Ok(Form::Replaced(Note::Bound(prepared.id())))
     }
 
-    /// The backend has this statement, and no older copy of it than the client has seen.
-    fn ensure(&mut self, prepared: &Prepared, generation: u64, name: &[u8]) {
+    /// What the client has parsed may be another statement than others know by its number.
+    fn check_parsed(&mut self) {
+        let Some((prepared, name)) = self.pooled.to_check.take() else { return };
+        self.check(&prepared, Parsed::ByClient, &name);
+    }
+
+    fn check(&mut self, prepared: &Arc<Prepared>, parsed: Parsed, name: &[u8]) {
+        self.message(frontend::DESCRIBE, &[b"S", &backend_name(prepared.id())[..], b"\0"].concat());
+        self.ledger.inject(Request::Describe, Injected::Check(Arc::clone(prepared), parsed), name);
+    }
+
+    /// Whether the backend has this statement, as the client knows it. If not, it is on its way.
+    fn is_there(&mut self, prepared: &Arc<Prepared>, name: &[u8]) -> bool {
         let id = prepared.id();
-        match self.memory.prepared.find(id, generation) {
+        match self.memory.prepared.find(id) {
             Copy::Fresh => {
                 self.memory.prepared.touch(id);
-                return;
+                let mut unchecked = self.pooled.unchecked.iter().rev();
+                return unchecked.find(|(other, _)| *other == id).is_none_or(|(_, by)| **by == *name);
             }
             Copy::Stale => self.close_on_backend(id),
             Copy::Missing => {}
@@ -299,7 +322,10 @@ impl Shaper<'_> {
         let body = [&backend_name(id), &b"\0"[..], prepared.text(), b"\0", prepared.types()].concat();
         self.message(frontend::PARSE, &body);
         self.ledger.inject(Request::Parse, Injected::Parse(id), name);
-        self.memory.prepared.insert(id, prepared.generation().max(generation));
+        self.check(prepared, Parsed::ByUs, name);
+        self.pooled.unchecked.push((id, Name::default()));
+        self.memory.prepared.insert(id);
+        false
     }
 
     fn close_on_backend(&mut self, id: u64) {

@@ -7,16 +7,16 @@ use std::collections::{BTreeMap, HashMap};
 pub enum Copy {
     /// Nothing.
     Missing,
-    /// It was parsed before the generation asked for, or is not trusted.
+    /// Something that may not be it.
     Stale,
-    /// It is as good as new.
+    /// It.
     Fresh,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
-    /// The generation it was parsed at; none when it is not trusted.
-    generation: Option<u64>,
+    /// Whether it is what its number says.
+    is_trusted: bool,
     /// When it was last used, as the cache counts.
     used: u64,
 }
@@ -31,12 +31,12 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// What it holds of a statement, if one of this generation is wanted.
+    /// What it holds of a statement.
     #[must_use]
-    pub fn find(&self, id: u64, generation: u64) -> Copy {
+    pub fn find(&self, id: u64) -> Copy {
         match self.entries.get(&id) {
             None => Copy::Missing,
-            Some(entry) if entry.generation.is_some_and(|parsed| parsed >= generation) => Copy::Fresh,
+            Some(entry) if entry.is_trusted => Copy::Fresh,
             Some(_) => Copy::Stale,
         }
     }
@@ -52,11 +52,11 @@ impl Cache {
         }
     }
 
-    /// A statement was parsed at this generation, and is used.
-    pub fn insert(&mut self, id: u64, generation: u64) {
+    /// A statement was parsed, and is used.
+    pub fn insert(&mut self, id: u64) {
         self.remove(id);
         self.clock = self.clock.saturating_add(1);
-        self.entries.insert(id, Entry { generation: Some(generation), used: self.clock });
+        self.entries.insert(id, Entry { is_trusted: true, used: self.clock });
         self.order.insert(self.clock, id);
     }
 
@@ -67,13 +67,13 @@ impl Cache {
         }
     }
 
-    /// A statement may be there or not, and may be no longer good.
+    /// A statement may be there or not, and may be another.
     pub fn distrust(&mut self, id: u64) {
         if !self.entries.contains_key(&id) {
-            self.insert(id, 0);
+            self.insert(id);
         }
         if let Some(entry) = self.entries.get_mut(&id) {
-            entry.generation = None;
+            entry.is_trusted = false;
         }
     }
 

@@ -67,7 +67,7 @@ fn two_statements_on_one_hash_are_two_and_leave_one_by_one() {
             text: text.into(),
             types: types.into(),
             settings,
-            generation: AtomicU64::new(0),
+            shown: OnceLock::new(),
             home: Arc::downgrade(&interner.0),
             hash: one.hash,
         };
@@ -88,9 +88,18 @@ fn an_interner_may_go_before_its_statements() {
 }
 
 #[test]
-fn a_parse_makes_the_next_generation() {
-    let one = Interner::default().intern(b"SELECT 1", b"", &Carried::default());
-    assert_eq!((one.generation(), one.parsed_anew(), one.parsed_anew(), one.generation()), (0, 1, 2, 2));
+fn what_shows_something_else_is_another_statement_from_then_on() {
+    let (interner, plain) = (Interner::default(), Carried::default());
+    let former = interner.intern(b"SELECT 1", b"", &plain);
+    assert!(former.shows(1) && former.shows(1) && !former.shows(2));
+    let changed = interner.changed(&former, 2);
+    assert!(changed.id() > former.id() && changed.shows(2) && changed.is(b"SELECT 1", b"", &plain));
+    assert!(Arc::ptr_eq(&changed, &interner.intern(b"SELECT 1", b"", &plain)));
+    assert!(Arc::ptr_eq(&changed, &interner.changed(&former, 2)));
+    drop(former);
+    assert!(Arc::ptr_eq(&changed, &interner.intern(b"SELECT 1", b"", &plain)));
+    drop(changed);
+    assert!(interner.is_empty());
 }
 
 #[test]
@@ -118,7 +127,7 @@ fn threads_that_parse_the_same_at_once_share_it() {
 #[derive(Debug, Clone)]
 enum Op {
     Touch(u64),
-    Insert(u64, u64),
+    Insert(u64),
     Remove(u64),
     Distrust(u64),
     Clear,
@@ -127,19 +136,19 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         8 => (0..12_u64).prop_map(Op::Touch),
-        8 => (0..12_u64, 0..4_u64).prop_map(|(id, generation)| Op::Insert(id, generation)),
+        8 => (0..12_u64).prop_map(Op::Insert),
         2 => (0..12_u64).prop_map(Op::Remove),
         1 => (0..12_u64).prop_map(Op::Distrust),
         1 => Just(Op::Clear),
     ]
 }
 
-/// Numbers with their generation, the least recently used first.
+/// Numbers and whether they are trusted, the least recently used first.
 #[derive(Debug, Default)]
-struct Model(Vec<(u64, Option<u64>)>);
+struct Model(Vec<(u64, bool)>);
 
 impl Model {
-    fn take(&mut self, id: u64) -> Option<(u64, Option<u64>)> {
+    fn take(&mut self, id: u64) -> Option<(u64, bool)> {
         let at = self.0.iter().position(|(other, _)| *other == id)?;
         Some(self.0.remove(at))
     }
@@ -150,26 +159,26 @@ impl Model {
                 let entry = self.take(*id);
                 self.0.extend(entry);
             }
-            Op::Insert(id, generation) => {
+            Op::Insert(id) => {
                 self.take(*id);
-                self.0.push((*id, Some(*generation)));
+                self.0.push((*id, true));
             }
             Op::Remove(id) => drop(self.take(*id)),
             Op::Distrust(id) => {
                 if self.0.iter().all(|(other, _)| other != id) {
-                    self.0.push((*id, None));
+                    self.0.push((*id, false));
                 }
-                self.0.iter_mut().filter(|(other, _)| other == id).for_each(|entry| entry.1 = None);
+                self.0.iter_mut().filter(|(other, _)| other == id).for_each(|entry| entry.1 = false);
             }
             Op::Clear => self.0.clear(),
         }
     }
 
-    fn find(&self, id: u64, generation: u64) -> Copy {
+    fn find(&self, id: u64) -> Copy {
         match self.0.iter().find(|(other, _)| *other == id) {
             None => Copy::Missing,
-            Some((_, Some(parsed))) if *parsed >= generation => Copy::Fresh,
-            Some(_) => Copy::Stale,
+            Some((_, true)) => Copy::Fresh,
+            Some((_, false)) => Copy::Stale,
         }
     }
 }
@@ -185,14 +194,14 @@ proptest! {
             model.apply(op);
             match *op {
                 Op::Touch(id) => cache.touch(id),
-                Op::Insert(id, generation) => cache.insert(id, generation),
+                Op::Insert(id) => cache.insert(id),
                 Op::Remove(id) => cache.remove(id),
                 Op::Distrust(id) => cache.distrust(id),
                 Op::Clear => cache.clear(),
             }
             prop_assert_eq!((cache.len(), cache.is_empty()), (model.0.len(), model.0.is_empty()));
-            for (id, generation) in (0..12).flat_map(|id| (0..5).map(move |generation| (id, generation))) {
-                prop_assert_eq!(cache.find(id, generation), model.find(id, generation));
+            for id in 0..12 {
+                prop_assert_eq!(cache.find(id), model.find(id));
             }
             let surplus = model.0.iter().map(|(id, _)| *id).find(|id| *id >= spared);
             prop_assert_eq!(cache.surplus(max, |id| id < spared), surplus.filter(|_| model.0.len() > max));

@@ -9,7 +9,7 @@ use crate::backend::tests::cluster::{Cluster, exchange};
 
 fn named(text: &str) -> Named {
     let prepared = Interner::default().intern(text.as_bytes(), b"\0\0", &Carried::default());
-    Named { prepared, generation: 0, effects: None }
+    Named { prepared, effects: None }
 }
 
 fn text(names: &Names, name: &str) -> Option<String> {

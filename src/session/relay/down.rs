@@ -139,6 +139,7 @@ impl Relay<'_> {
                 self.tell_parameters(&mut instead);
             }
             Fate::Swallow => {}
+            Fate::Changed => instead = rename::changed(raw.get(HEADER_BYTES..).unwrap_or_default()),
             Fate::Rename(id) => {
                 let name = self.pooled.as_ref().map(|pooled| &pooled.failed_name);
                 let renamed = raw.get(HEADER_BYTES..).and_then(|body| rename::statement(body, id, name?));
