@@ -118,6 +118,8 @@ pub(crate) struct Relay<'a> {
     long: Option<Box<Long>>,
     /// The client said `Terminate`, or what it said cannot be followed any further.
     terminated: bool,
+    /// And so the server was told: the backend is nobody else's any more.
+    is_leaving: bool,
     /// Why it is sent away, once everything before is answered.
     refused: Option<End>,
     /// The client is being read from: should it leave, that is noticed.
@@ -177,6 +179,7 @@ impl<'a> Relay<'a> {
             part_fate: Fate::Forward,
             long: None,
             terminated: false,
+            is_leaving: false,
             refused: None,
             listening: false,
             watch: Watch::default(),

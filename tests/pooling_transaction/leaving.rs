@@ -142,3 +142,16 @@ fn idle_sessions_hold_no_backend() {
     drop(idle);
     pooled.steal();
 }
+
+/// A server that was told of the end goes with its client, and to nobody else.
+#[test]
+fn who_does_not_wait_for_answers_leaves_no_dying_backend() {
+    let pooled = Pooled::new("hasty");
+    let mut other = pooled.enter();
+    for round in 0..20 {
+        let mut hasty = pooled.enter();
+        hasty.send(&all(&[query("SELECT 1"), terminate()]));
+        hasty.until_ready();
+        assert_eq!(other.value("SELECT 'unharmed'"), "unharmed", "round {round}");
+    }
+}

@@ -189,7 +189,7 @@ impl Relay<'_> {
         if !clear || !self.down.walker.is_between() || !self.down.carry.is_empty() {
             return;
         }
-        if !self.ledger.lease().is_in_step() {
+        if self.is_leaving || !self.ledger.lease().is_in_step() {
             return;
         }
         // Not with an earlier `ReadyForQuery`: there may be portals of a batch behind it.

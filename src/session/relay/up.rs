@@ -177,6 +177,7 @@ impl Relay<'_> {
         if self.terminated && sent.is_ok() && !self.ledger.lease().is_in_step() {
             // The server finishes what it was asked, rolls back what is open, and leaves.
             sent = self.up.pass(cx, &mut lease.stream, &TERMINATE);
+            self.is_leaving = true;
         }
         if sent.is_err() {
             // Its reason to leave is in what it sent; see there first.
