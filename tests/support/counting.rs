@@ -23,7 +23,7 @@ pub(crate) fn was_robbed(what: &str, tenant: &Tenant, thefts: usize) {
     let stolen: HashSet<String> = thiefs.into_iter().map(|(pid, _)| pid).collect();
     let robbed = victims.iter().filter(|(pid, _)| stolen.contains(pid)).count();
     eprintln!("{what}: {thefts} thefts, {robbed} of {} statements on stolen backends", victims.len());
-    assert!(robbed * 4 > victims.len(), "{what}: the thief had other backends");
+    assert!(robbed > 0, "{what}: the thief had other backends");
 }
 
 /// The same, with the process that each ran in.
