@@ -3,11 +3,13 @@
 //! A backend counts at four accounts: its *lane* (one customer at one server), its customer, its *host* (the server,
 //! shared by customers) and the process; while it is leased, at its session's login too. What always holds: leased and
 //! idle together never exceed a limit, but for a limit that was lowered under those who lease; whoever could be served
-//! is never left waiting, so where there is room nobody is overtaken; nothing here walks all customers.
+//! is never left waiting, but for what is spared; where there is room nobody is overtaken; nothing here walks all customers.
 //!
 //! Who is next: within a customer, who came first. Where customers compete for a host or for the process, the
 //! customer that has the fewest backends in use there (max-min fair shares). Where a limit is reached by backends that
-//! lie idle, one of the customer with the most is closed to make room.
+//! lie idle, one of the customer with the most is closed to make room; but one that was in use a moment ago is *spared*
+//! while its lane has hardly more than the one that wants room, or two that compete would dial for each transaction.
+//! Whoever waits for that asks [`again`](Turns::again).
 
 mod evict;
 mod fair;
@@ -215,11 +217,15 @@ pub(super) struct Turns<T> {
     waiting: usize,
     next_number: u64,
     aftermath: Aftermath<T>,
+    /// Whether an idle backend was in use a moment ago.
+    is_warm: fn(&T) -> bool,
 }
 
 impl<T> Turns<T> {
-    pub(super) fn new(max: usize) -> Self {
+    /// `is_warm` tells whether an idle backend was in use a moment ago.
+    pub(super) fn new(max: usize, is_warm: fn(&T) -> bool) -> Self {
         Self {
+            is_warm,
             logins: Slab::default(),
             lanes: Slab::default(),
             customers: Slab::default(),

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::{CustomerId, HostId, KindId, LaneId, Place, Turns};
+use super::{CustomerId, HostId, KindId, LOOKED_AT_MAX, LaneId, Place, Turns};
 
 impl<T> Turns<T> {
     /// Notes where an idle backend is. Notes are not taken back before somebody looks for one in vain, so that in the
@@ -62,6 +62,26 @@ impl<T> Turns<T> {
     /// Closes idle backends beyond limits that were lowered.
     pub(super) fn trim(&mut self, lane: LaneId) {
         self.evict_until(lane, |backends, max| backends <= max);
+    }
+
+    /// Whether room for this lane could be made at its host only by closing a backend that is spared: it was in use a
+    /// moment ago, and its lane has at most one more than this one, which has some.
+    pub(super) fn must_spare(&self, lane: LaneId) -> bool {
+        let entry = self.lanes.at(lane);
+        let host = self.hosts.at(entry.host);
+        if host.count.backends() < host.count.max || entry.count.idle > 0 || entry.count.backends() == 0 {
+            return false;
+        }
+        let idle = |lane: LaneId| {
+            let mut kinds = self.lanes.at(lane).idle_kinds.iter();
+            kinds.find_map(|(_, kind)| self.kinds.at(*kind).idle.front())
+        };
+        let mut greedy = host.greedy.iter().take(LOOKED_AT_MAX);
+        let victim = greedy.find_map(|(_, lane)| Some((*lane, idle(*lane)?)));
+        victim.is_some_and(|(victim, backend)| {
+            let most = entry.count.backends().saturating_add(1);
+            self.lanes.at(victim).count.backends() <= most && (self.is_warm)(backend)
+        })
     }
 
     fn evict_until(&mut self, lane: LaneId, fits: impl Fn(usize, usize) -> bool) {

@@ -6,7 +6,10 @@
 
 use std::task::Waker;
 
-use super::{Blocked, CustomerId, Grant, HostId, LaneId, LoginId, Place, Turns, UNLIMITED, Waiter, WaiterId};
+use super::{
+    Blocked, CustomerId, Grant, HostId, LOOKED_AT_MAX, LaneId, LoginId, Place, Turns, UNLIMITED, Waiter,
+    WaiterId,
+};
 
 impl<T> Turns<T> {
     pub(super) fn number(&mut self) -> u64 {
@@ -264,16 +267,28 @@ impl<T> Turns<T> {
         }
     }
 
+    /// What was spared a moment ago may not be any more.
+    pub(in crate::backend) fn again(&mut self) {
+        self.serve(true);
+    }
+
     /// Serves all that can be served. Where the process was the shortage, the customer that has the fewest in all is
     /// next; else the one that has the fewest at the host.
     fn serve(&mut self, process_was_short: bool) {
         while self.everyone.has_room() {
-            let Some((_, host)) = self.hosts_waiting.first().copied() else { return };
-            let host = self.hosts.at(host);
-            let ranked = if process_was_short { host.by_customer.first() } else { host.by_lane.first() };
-            let Some((_, lane)) = ranked.copied() else { return };
+            let Some(lane) = self.next_lane(process_was_short) else { return };
             self.grant(lane);
         }
+    }
+
+    /// The first in the order that need not wait for a backend that is spared.
+    fn next_lane(&self, process_was_short: bool) -> Option<LaneId> {
+        self.hosts_waiting.iter().take(LOOKED_AT_MAX).find_map(|(_, host)| {
+            let host = self.hosts.at(*host);
+            let ranked = if process_was_short { &host.by_customer } else { &host.by_lane };
+            let mut lanes = ranked.iter().take(LOOKED_AT_MAX).map(|(_, lane)| *lane);
+            lanes.find(|lane| !self.must_spare(*lane))
+        })
     }
 
     /// A backend, or room for one, to the first in a lane's queue.

@@ -55,7 +55,7 @@ fn granted(turns: &mut Turns<u32>, waiters: &[WaiterId]) -> Vec<usize> {
 
 #[test]
 fn within_a_customer_who_came_first_is_served_first() {
-    let mut turns = Turns::new(1);
+    let mut turns = Turns::new(1, |_| false);
     let host = turns.add_host();
     let one = stand(&mut turns, host, None);
     let first = turns.wait(one.place, None);
@@ -76,7 +76,7 @@ fn within_a_customer_who_came_first_is_served_first() {
 
 #[test]
 fn a_free_slot_goes_to_the_customer_with_the_fewest() {
-    let mut turns = Turns::new(4);
+    let mut turns = Turns::new(4, |_| false);
     let host = turns.add_host();
     let (greedy, modest) = (stand(&mut turns, host, None), stand(&mut turns, host, None));
     let held: Vec<_> = (0..4).map(|_| turns.wait(greedy.place, None)).collect();
@@ -94,7 +94,7 @@ fn a_free_slot_goes_to_the_customer_with_the_fewest() {
 
 #[test]
 fn a_shared_server_is_shared_by_what_is_used_there() {
-    let mut turns = Turns::new(100);
+    let mut turns = Turns::new(100, |_| false);
     let (shared, own) = (turns.add_host(), turns.add_host());
     let (busy, other) = (turns.add_customer(), turns.add_customer());
     let elsewhere = place(&mut turns, busy, own, [None; 3]);
@@ -115,7 +115,7 @@ fn a_shared_server_is_shared_by_what_is_used_there() {
 
 #[test]
 fn where_the_process_is_short_all_that_a_customer_uses_counts() {
-    let mut turns = Turns::new(4);
+    let mut turns = Turns::new(4, |_| false);
     let (shared, own) = (turns.add_host(), turns.add_host());
     let (busy, other) = (turns.add_customer(), turns.add_customer());
     let elsewhere = place(&mut turns, busy, own, [None; 3]);
@@ -133,7 +133,7 @@ fn where_the_process_is_short_all_that_a_customer_uses_counts() {
 
 #[test]
 fn a_server_that_is_full_keeps_nobody_from_another() {
-    let mut turns = Turns::new(100);
+    let mut turns = Turns::new(100, |_| false);
     let (full, free) = (turns.add_host(), turns.add_host());
     let customer = turns.add_customer();
     let at_full = place(&mut turns, customer, full, [None, Some(3), Some(1)]);
@@ -148,7 +148,7 @@ fn a_server_that_is_full_keeps_nobody_from_another() {
 
 #[test]
 fn a_login_that_is_full_keeps_no_other_login_waiting() {
-    let mut turns = Turns::new(100);
+    let mut turns = Turns::new(100, |_| false);
     let host = turns.add_host();
     let one = stand(&mut turns, host, None);
     turns.resize_login(one.place.login, Some(1));
@@ -166,7 +166,7 @@ fn a_login_that_is_full_keeps_no_other_login_waiting() {
 
 #[test]
 fn whoever_leaves_lets_the_next_of_its_login_go_on() {
-    let mut turns = Turns::new(1);
+    let mut turns = Turns::new(1, |_| false);
     let host = turns.add_host();
     let (one, two) = (stand(&mut turns, host, None), stand(&mut turns, host, None));
     turns.resize_login(one.place.login, Some(1));
@@ -185,7 +185,7 @@ fn whoever_leaves_lets_the_next_of_its_login_go_on() {
 
 #[test]
 fn the_idle_ones_of_the_greediest_are_closed_first() {
-    let mut turns = Turns::new(6);
+    let mut turns = Turns::new(6, |_| false);
     let host = turns.add_host();
     let (few, many, new) =
         (stand(&mut turns, host, None), stand(&mut turns, host, None), stand(&mut turns, host, None));
@@ -208,7 +208,7 @@ fn the_idle_ones_of_the_greediest_are_closed_first() {
 
 #[test]
 fn a_lowered_limit_closes_what_is_idle_and_swallows_what_comes_back() {
-    let mut turns = Turns::new(4);
+    let mut turns = Turns::new(4, |_| false);
     let host = turns.add_host();
     let one = stand(&mut turns, host, None);
     let held: Vec<_> = (0..4).map(|_| turns.wait(one.place, None)).collect();
@@ -226,7 +226,7 @@ fn a_lowered_limit_closes_what_is_idle_and_swallows_what_comes_back() {
 
 #[test]
 fn the_best_of_the_idle_ones_is_taken_and_else_the_last() {
-    let mut turns = Turns::new(9);
+    let mut turns = Turns::new(9, |_| false);
     let host = turns.add_host();
     let one = stand(&mut turns, host, None);
     let held: Vec<_> = (0..5).map(|_| turns.wait(one.place, None)).collect();
@@ -249,7 +249,7 @@ impl Wake for Bell {
 
 #[test]
 fn whoever_is_granted_or_sent_away_is_woken_once() {
-    let mut turns = Turns::new(1);
+    let mut turns = Turns::new(1, |_| false);
     let host = turns.add_host();
     let one = stand(&mut turns, host, None);
     turns.wait(one.place, None);
@@ -270,7 +270,7 @@ fn whoever_is_granted_or_sent_away_is_woken_once() {
 #[test]
 #[ignore = "prints figures"]
 fn what_an_end_costs_that_serves_one_of_ten_thousand() {
-    let mut turns = Turns::new(100);
+    let mut turns = Turns::new(100, |_| false);
     let host = turns.add_host();
     let stands: Vec<_> = (0..10_000).map(|_| stand(&mut turns, host, Some(50))).collect();
     let mut waiting: VecDeque<_> =
@@ -287,3 +287,34 @@ fn what_an_end_costs_that_serves_one_of_ten_thousand() {
 }
 
 mod model;
+
+/// Two that compete for a host come to equal shares and stay there, instead of taking each other's for each lease.
+#[test]
+fn a_backend_in_use_a_moment_ago_is_spared() {
+    for is_warm in [true, false] {
+        let mut turns = Turns::new(100, if is_warm { |_| true } else { |_| false });
+        let host = turns.add_host();
+        let [many, few] = [(); 2].map(|()| {
+            let customer = turns.add_customer();
+            place(&mut turns, customer, host, [None, None, Some(4)])
+        });
+        let crowd: Vec<_> = (0..5).map(|_| turns.wait(many, None)).collect();
+        assert_eq!(granted(&mut turns, &crowd).len(), 4);
+        // One that has nothing gets something, as soon as there is room.
+        let first = turns.wait(few, None);
+        for waiter in crowd.iter().take(4) {
+            assert_eq!(poll(&mut turns, *waiter), Some(Grant::Room));
+        }
+        turns.give_back(many, 1);
+        assert_eq!(poll(&mut turns, first), Some(Grant::Room));
+        assert_eq!(turns.take_aftermath().unwrap().closed, [1]);
+        // It lies idle for a moment, and those who have more wait for their own.
+        turns.give_back(few, 2);
+        assert_eq!(poll(&mut turns, crowd[4]).is_none(), is_warm);
+        turns.is_warm = |_| false;
+        turns.again();
+        if is_warm {
+            assert_eq!(poll(&mut turns, crowd[4]), Some(Grant::Room));
+        }
+    }
+}

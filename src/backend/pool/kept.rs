@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Waker};
 use std::thread::ThreadId;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncWrite as _, Interest};
 use tokio::net::TcpStream;
@@ -20,6 +20,9 @@ thread_local! {
     static HERE: ThreadId = std::thread::current().id();
 }
 
+/// So long an idle backend is kept from a customer that has as many.
+pub(super) const SPARED: Duration = Duration::from_millis(500);
+
 /// A backend in a lease or on a shelf.
 pub(super) struct Kept {
     pub(super) backend: Backend,
@@ -32,6 +35,11 @@ pub(super) struct Kept {
 impl Kept {
     pub(super) fn new(backend: Backend) -> Box<Self> {
         Box::new(Self { idle_since: backend.dialled_at, backend, in_step: false })
+    }
+
+    /// Whether it was in use a moment ago.
+    pub(super) fn is_warm(&self) -> bool {
+        self.idle_since.elapsed() < SPARED
     }
 
     /// How well it fits a session on this thread: the session's sequences have their last values there, its socket need

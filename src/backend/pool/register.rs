@@ -98,7 +98,7 @@ pub(super) struct Register {
 
 impl Register {
     pub(super) fn new(config: &Config) -> Self {
-        let mut turns = Turns::new(config.limits.backends_max);
+        let mut turns: Turns<Box<Kept>> = Turns::new(config.limits.backends_max, |kept| kept.is_warm());
         let nobody = turns.add_login();
         turns.resize_login(nobody, None);
         Self {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
 
 use super::breaker::{Breaker, Trial};
-use super::kept::Kept;
+use super::kept::{Kept, SPARED};
 use super::lease::{Hold, Lease};
 use super::register::{Kind, Seated, Shelf};
 use super::{Inner, LeaseError};
@@ -170,8 +170,15 @@ async fn in_turn(chair: &Arc<Chair>) -> Result<Lease, LeaseError> {
             granted = timeout_at(until.into(), &mut waiting).await.ok();
             chair.inner.with(|register| register.uncap(Instant::now()));
         }
-        if granted.is_none() {
-            granted = timeout_at(deadline.into(), &mut waiting).await.ok();
+        while granted.is_none() {
+            let until = deadline.min(Instant::now() + SPARED);
+            granted = timeout_at(until.into(), &mut waiting).await.ok();
+            if granted.is_none() {
+                if until == deadline {
+                    break;
+                }
+                chair.inner.with(|register| register.turns.again());
+            }
         }
         let kept = match granted {
             Some(Grant::Ready(kept)) => Some(kept),

@@ -85,7 +85,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let mut turns = Turns::new(5);
+        let mut turns = Turns::new(5, |_| false);
         let hosts: Vec<_> = (0..HOSTS).map(|_| turns.add_host()).collect();
         let (mut lanes, mut logins) = (BTreeMap::new(), BTreeMap::new());
         for customer in 0..CUSTOMERS {
