@@ -81,6 +81,23 @@ fn values_of_a_transaction_are_right_the_first_time() {
     }
 }
 
+/// What discards the values of others comes before no statement that must be the first of its transaction.
+#[test]
+fn a_transaction_is_set_before_its_first_query() {
+    let pooled = Pooled::new("first_of_all");
+    pooled.direct().rows(SCENE);
+    pooled.steal();
+    let heard = pooled.stolen_sql(&[
+        "BEGIN",
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; INSERT INTO t (x) VALUES (1)",
+        "SHOW transaction_isolation",
+        "COMMIT",
+        "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; INSERT INTO t (x) VALUES (2)",
+        "BEGIN; SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; INSERT INTO t (x) VALUES (3); COMMIT",
+    ]);
+    assert_eq!(count(&heard, "B ErrorResponse"), 0, "{heard:#?}");
+}
+
 /// Nobody was there in between: what a session left in one transaction is there in the next, the very first time.
 #[test]
 fn values_stay_on_a_backend_that_nobody_took() {

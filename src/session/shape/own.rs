@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::protocol::tag::frontend;
 use crate::session::effect::{About, Effect, Effects, Suspicion};
-use crate::session::lease::Request;
+use crate::session::lease::{IDLE, Request};
 use crate::session::note::Injected;
 use crate::session::pins::Reason;
 
@@ -23,7 +23,12 @@ impl Shaper<'_> {
             self.sync(simple);
             self.pooled.pin(Reason::SqlPrepare);
         }
-        for (_, effect) in &effects.list {
+        let lease = self.ledger.lease();
+        let in_block = lease.status() != IDLE || (lease.owed() > 0 && !self.is_first());
+        for (number, effect) in &effects.list {
+            // What goes ahead of the text takes the transaction's snapshot, and behind that there is no `SET TRANSACTION`
+            // and no `LOCK` that the rest of the text is to see the end of.
+            let is_behind = simple && in_block && *number > 0;
             if let Effect::Deallocate(name) = effect
                 && !self.pooled.own_names
             {
@@ -35,6 +40,7 @@ impl Shaper<'_> {
                     self.pooled.made.habits.sequences_are_read();
                     self.own_sequences();
                 }
+                About::Suspicion(Suspicion::SequenceStep | Suspicion::Unsure) if is_behind => {}
                 About::Suspicion(Suspicion::SequenceStep) => self.own_sequences(),
                 // Whether it may run behind another statement is not known.
                 About::Suspicion(Suspicion::Unsure) if simple => self.own_sequences(),
