@@ -14,7 +14,7 @@ use crate::backend::{ParameterMap, Reserved, Seat};
 use crate::ids::SessionId;
 use crate::protocol::frontend::{Parse, Target};
 use crate::protocol::sqlstate::SqlState;
-use crate::protocol::tag::{backend, frontend};
+use crate::protocol::tag::frontend;
 
 use super::classify::{Classifier, Rules, carried};
 use super::commons::Habits;
@@ -22,13 +22,13 @@ use super::effect::{About, Effect, Effects, Suspicion};
 use super::lease::Request;
 use super::ledger::Long;
 use super::names::Names;
-use super::note::{Injected, Listener, Note, Parsed, Told};
+use super::note::{Injected, Listener, Note, Told};
 use super::pins::{Pins, Reason, Shown};
 use super::sequences::LastValues;
 use super::settings::Journal;
-use super::shown;
 use super::unnamed::Unnamed;
 
+mod checks;
 mod found;
 
 /// What a session is made of that is the same for its whole life.
@@ -366,46 +366,6 @@ impl Pooled {
             | Note::Bound(_)
             | Note::Changed
             | Note::Injected(_) => {}
-        }
-    }
-
-    /// A check came to its end, or to nothing.
-    pub(crate) fn checked(&mut self, id: u64) {
-        if let Some(at) = self.unchecked.iter().position(|(other, _)| *other == id) {
-            self.unchecked.remove(at);
-        }
-    }
-
-    /// The server says what a statement takes, then what it gives.
-    fn shown(
-        &mut self,
-        note: &Note,
-        name: &[u8],
-        (tag, body, bytes): (u8, &[u8], usize),
-        memory: &mut Memory,
-    ) {
-        let Some(Injected::Check(prepared, parsed)) = note.injected() else { return };
-        if tag == backend::PARAMETER_DESCRIPTION {
-            self.said.clear();
-            self.said.extend_from_slice(body);
-            return;
-        }
-        match tag {
-            backend::ROW_DESCRIPTION => shown::columns(body, bytes, &mut self.said),
-            backend::NO_DATA => {}
-            _ => return,
-        }
-        let number = self.made.interner.number(&std::mem::take(&mut self.said));
-        if prepared.shows(number) {
-            return;
-        }
-        memory.prepared.distrust(prepared.id());
-        match parsed {
-            Parsed::ByUs => self.changed = Some(prepared.id()),
-            Parsed::ByClient => {
-                let changed = self.made.interner.changed(prepared, number);
-                self.names.changed(name, prepared.id(), &changed);
-            }
         }
     }
 
