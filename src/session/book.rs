@@ -267,6 +267,9 @@ impl Book {
 
     pub(crate) fn done(&mut self, request: Request, mut op: Op, status: u8) {
         op.finished = Some(Instant::now());
+        if request == Request::Query || (request == Request::Parse && op.error.is_some()) {
+            self.names.not_parsed(self.arena.get(op.name));
+        }
         match request {
             Request::Query | Request::Call => self.write(request, &op, status),
             Request::Execute => {

@@ -70,6 +70,13 @@ impl<S> Statements<S> {
         }
     }
 
+    /// A `Parse` failed, or a `Query` was run, which has no name: the unnamed statement is gone, a named one stays.
+    pub(crate) fn not_parsed(&mut self, name: &[u8]) {
+        if name.is_empty() {
+            self.unnamed = None;
+        }
+    }
+
     /// The statement of a name.
     pub(crate) fn statement(&self, name: &[u8]) -> Option<&Arc<Statement>> {
         if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(significant(name)) }
@@ -180,6 +187,17 @@ mod tests {
         assert_eq!(names.portal(b"").map(|s| &*s.text), Some(&b"SELECT 1"[..]));
         assert_eq!(names.portal(b"p").map(|s| &*s.text), Some(&b"SELECT 2"[..]));
         assert!(names.statement(b"s").is_none());
+    }
+
+    #[test]
+    fn a_parse_that_failed_leaves_a_named_statement_and_no_unnamed_one() {
+        let mut names = Statements::<u32>::default();
+        names.parsed(b"", b"SELECT 1", 8, None);
+        names.parsed(b"s", b"SELECT 2", 8, None);
+        names.not_parsed(b"s");
+        assert!(names.statement(b"s").is_some() && names.statement(b"").is_some());
+        names.not_parsed(b"");
+        assert!(names.statement(b"s").is_some() && names.statement(b"").is_none());
     }
 
     #[test]

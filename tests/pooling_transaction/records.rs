@@ -79,6 +79,31 @@ fn work(pooled: &Pooled, number: usize) {
     wire.rest();
 }
 
+/// A request that fails for want of an unnamed statement is not recorded with the text of an older one.
+#[test]
+fn what_finds_no_statement_has_no_text() {
+    let pooled = Pooled::new("no_text");
+    let mut wire = pooled.enter();
+    let run = all(&[bind("", "", &[]), execute("", 0), sync()]);
+    for ending in [query("SELECT 'between'"), all(&[parse("", "SELEC"), sync()])] {
+        says(&mut wire, &[parse("", "SELECT 'older'"), sync()], 1);
+        says(&mut wire, &[ending], 1);
+        says(&mut wire, &[run.clone()], 1);
+    }
+    wire.send(&terminate());
+    wire.rest();
+    let begun = Instant::now();
+    let mut missed = Vec::new();
+    while missed.len() < 2 && begun.elapsed() < Duration::from_secs(5) {
+        missed = pooled.house.vault.audit(&[]);
+        missed.retain(|record| record["db.response.status_code"] == "26000");
+    }
+    assert_eq!(missed.len(), 2, "{missed:#?}");
+    for record in missed {
+        assert!(!record.to_string().contains("older"), "{record:#}");
+    }
+}
+
 /// A session that holds its backend is seen in metrics and in `onevault status`, with the reason, while it does; afterwards
 /// its record says that it did.
 #[test]
