@@ -11,6 +11,7 @@ mod carried;
 mod conversations;
 mod copies;
 mod deaths;
+mod habits;
 mod held;
 mod leaving;
 mod names;
