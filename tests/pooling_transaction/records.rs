@@ -88,7 +88,7 @@ fn what_finds_no_statement_has_no_text() {
     for ending in [query("SELECT 'between'"), all(&[parse("", "SELEC"), sync()])] {
         says(&mut wire, &[parse("", "SELECT 'older'"), sync()], 1);
         says(&mut wire, &[ending], 1);
-        says(&mut wire, &[run.clone()], 1);
+        says(&mut wire, std::slice::from_ref(&run), 1);
     }
     wire.send(&terminate());
     wire.rest();
