@@ -70,7 +70,7 @@ async fn startup_settings_reach_the_server_and_never_name_the_role() {
     dial(&destination(server(liar.port, SslMode::Disable), "app"), &settings(&asked)).await.unwrap();
     let seen: Vec<_> = seen.lock().unwrap().clone();
     let seen: Vec<_> = seen.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    assert_eq!(seen, [("user", "owner"), ("database", "app"), ("options", "-c a=b"), ("DateStyle", "ISO")]);
+    assert_eq!(seen, [("user", "owner"), ("database", "app"), ("DateStyle", "ISO"), ("options", "-c a=b")]);
 }
 
 #[tokio::test]
