@@ -2,6 +2,7 @@
 //!
 //! Source: sql-set, runtime-config-client#GUC-STATEMENT-TIMEOUT
 
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::support::messages::*;
@@ -9,6 +10,17 @@ use crate::support::pooled::Pooled;
 use crate::support::wire::{Login, Wire};
 
 const PERSON: &str = "SELECT current_setting('app.person')";
+
+/// A cancel request that is on its way meanwhile; joined, it is over.
+fn cancel_after(wait: Duration, port: u16, key: &(i32, Vec<u8>)) -> JoinHandle<()> {
+    let key = key.clone();
+    std::thread::spawn(move || {
+        std::thread::sleep(wait);
+        let mut wire = Wire::plain(port);
+        wire.send(&cancel_request(key.0, &key.1));
+        assert!(wire.bytes(1).is_empty());
+    })
+}
 
 /// A language that is loaded meanwhile claims the first half of a setting's name: the server took the setting once and refuses it
 /// now. Row-level security may hang on the others.
@@ -44,13 +56,7 @@ fn a_cancel_never_hits_what_brings_settings_up_to_date() {
     let mut cancelled = 0;
     for round in 0..60 {
         assert_eq!(other.value(PERSON), "other");
-        let (key, wait) = (key.clone(), Duration::from_micros(round * 20));
-        let canceller = std::thread::spawn(move || {
-            std::thread::sleep(wait);
-            let mut wire = Wire::plain(port);
-            wire.send(&cancel_request(key.0, &key.1));
-            assert!(wire.bytes(1).is_empty());
-        });
+        let canceller = cancel_after(Duration::from_micros(round * 20), port, &key);
         let frames = mine.talk(&query(&format!("{PERSON}, pg_sleep(0.02)")));
         canceller.join().unwrap();
         match frames.iter().find(|frame| frame.is_error()) {
@@ -92,13 +98,7 @@ fn a_cancel_that_comes_late_holds_nobody() {
     mine.rows("CREATE FUNCTION unknown() RETURNS int LANGUAGE sql RETURN 1");
     for round in 0..60 {
         mine.send(&query("SELECT unknown()"));
-        let (key, wait) = (key.clone(), Duration::from_micros(round * 30));
-        let canceller = std::thread::spawn(move || {
-            std::thread::sleep(wait);
-            let mut wire = Wire::plain(port);
-            wire.send(&cancel_request(key.0, &key.1));
-            assert!(wire.bytes(1).is_empty());
-        });
+        let canceller = cancel_after(Duration::from_micros(round * 30), port, &key);
         let frames = mine.until_ready();
         assert_eq!(frames.last().map(|frame| frame.tag), Some(b'Z'), "the session goes on");
         canceller.join().unwrap();
