@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::support::dice::Dice;
 use crate::support::messages::*;
 use crate::support::postgres::{ANY, Postgres, Tenant};
 use crate::support::transcript::Frame;
@@ -22,18 +23,6 @@ const EXPECTED: [&str; 6] = ["57014", "57P01", "08006", "53300", "25P02", "22012
 
 fn asked(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
-}
-
-/// Numbers that differ from client to client and are the same in each run.
-struct Dice(u64);
-
-impl Dice {
-    fn throw(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
 }
 
 /// What all clients share.
@@ -183,7 +172,7 @@ impl Client<'_> {
         match self.dice.throw(10) {
             0 | 1 => self.query(session, &marked).map(drop),
             2..=4 => {
-                let runs = usize::try_from(self.dice.throw(4)).unwrap() + 1;
+                let runs = self.dice.throw(4) + 1;
                 let run = all(&[bind("", "s1", &[Some("x")]), execute("", 0), sync()]);
                 self.say(session, &run.repeat(runs), &vec![mine; runs], runs).map(drop)
             }
@@ -252,7 +241,7 @@ impl Client<'_> {
 fn disturb(stage: &Stage<'_>, postgres: &Postgres) -> (u64, u64) {
     let mut wire = Wire::plain(postgres.port);
     wire.login(&postgres.superuser("postgres")).unwrap();
-    let (mut dice, mut kills, mut cancels) = (Dice(77), 0, 0);
+    let (mut dice, mut kills, mut cancels) = (Dice::of(77), 0, 0);
     while !stage.is_over() {
         let killed = wire.rows(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE 'marker%' AND pid <> pg_backend_pid()
@@ -262,7 +251,7 @@ fn disturb(stage: &Stage<'_>, postgres: &Postgres) -> (u64, u64) {
         for _ in 0..5 {
             let key = {
                 let keys = stage.keys.lock().unwrap();
-                let at = usize::try_from(dice.throw(u64::try_from(keys.len().max(1)).unwrap())).unwrap();
+                let at = dice.throw(keys.len().max(1));
                 keys.values().nth(at).cloned()
             };
             if let (Some(key), Ok(mut wire)) = (key, Wire::try_plain(stage.vault.port)) {
@@ -339,7 +328,7 @@ fn run(stage: &Stage<'_>, tenant: &Tenant, number: u64) -> HashMap<String, Said>
         }
     }
     let _alarm = Alarm(&stage.over);
-    let dice = Dice((number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let dice = Dice::of(number);
     let mut client = Client { stage, tenant, number, sessions: 0, next: 0, dice, said: HashMap::new() };
     while !stage.is_over() {
         let _ = client.session();

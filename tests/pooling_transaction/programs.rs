@@ -3,6 +3,7 @@
 //!
 //! Source: sql-set, sql-savepoint, sql-discard, protocol-flow#PROTOCOL-FLOW-MULTI-STATEMENT
 
+use crate::support::dice::Dice;
 use crate::support::messages::*;
 use crate::support::pooled::{Pooled, is_transaction, say};
 use crate::support::wire::Wire;
@@ -40,19 +41,13 @@ const FUNCTIONS: &str = "CREATE FUNCTION sets(n text, v text) RETURNS text LANGU
     CREATE FUNCTION sets_and_fails(n text, v text) RETURNS text LANGUAGE plpgsql AS
     $$BEGIN PERFORM set_config(n, v, false); RETURN 1/0; EXCEPTION WHEN division_by_zero THEN RETURN 'undone'; END$$";
 
-struct Random(u64);
+/// Writes programs.
+struct Writer(Dice);
 
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % u64::try_from(end).unwrap()).unwrap()
-    }
-
+impl Writer {
     fn setting(&mut self) -> (&'static str, &'static str) {
-        let (name, values) = SETTINGS[self.below(SETTINGS.len())];
-        (name, values[self.below(values.len())])
+        let (name, values) = *self.0.choose(&SETTINGS);
+        (name, *self.0.choose(&values))
     }
 
     fn statement(&mut self) -> String {
@@ -62,8 +57,8 @@ impl Random {
         } else {
             format!("'{value}'")
         };
-        let savepoint = ["a", "b", "\"B c\""][self.below(3)];
-        match self.below(34) {
+        let savepoint = *self.0.choose(&["a", "b", "\"B c\""]);
+        match self.0.throw(34) {
             0..=5 => format!("SET {name} = {said}"),
             6 => format!("SET SESSION {name} TO {said}"),
             7 | 8 => format!("SET LOCAL {name} = {said}"),
@@ -75,7 +70,10 @@ impl Random {
             15 => format!("SELECT set_config('{name}', '{value}', false) WHERE random() < 0"),
             16 => format!("SELECT set_config('{name}', NULL, false)"),
             17 => {
-                format!("SELECT set_config(lower('{name}'), '{value}', {})", ["true", "false"][self.below(2)])
+                format!(
+                    "SELECT set_config(lower('{name}'), '{value}', {})",
+                    ["true", "false"][self.0.throw(2)]
+                )
             }
             18 => format!("SELECT sets('{name}', '{value}')"),
             19 => format!("SELECT sets_and_fails('{name}', '{value}')"),
@@ -84,31 +82,32 @@ impl Random {
             22 | 23 => "BEGIN".to_owned(),
             24 | 25 => "COMMIT".to_owned(),
             26 => "ROLLBACK".to_owned(),
-            27 => ["COMMIT AND CHAIN", "ROLLBACK AND CHAIN"][self.below(2)].to_owned(),
+            27 => ["COMMIT AND CHAIN", "ROLLBACK AND CHAIN"][self.0.throw(2)].to_owned(),
             28 | 29 => format!("SAVEPOINT {savepoint}"),
             30 => format!("ROLLBACK TO {savepoint}"),
             31 => format!("RELEASE {savepoint}"),
-            32 => ["DISCARD ALL;", "SET nonsense = 1", "SET standard_conforming_strings = on"][self.below(3)]
-                .to_owned(),
+            32 => ["DISCARD ALL;", "SET nonsense = 1", "SET standard_conforming_strings = on"]
+                [self.0.throw(3)]
+            .to_owned(),
             _ => "SELECT 1".to_owned(),
         }
     }
 
     /// One message or batch, up to its `ReadyForQuery`.
     fn step(&mut self) -> Vec<u8> {
-        let count = 1 + self.below(3);
-        if self.below(2) == 0 {
+        let count = 1 + self.0.throw(3);
+        if self.0.throw(2) == 0 {
             let texts: Vec<_> = (0..count).map(|_| self.statement()).collect();
             return query(&texts.join("; "));
         }
         let mut batch = Vec::new();
         for _ in 0..count {
             let (name, value) = self.setting();
-            let local = ["false", "false", "true"][self.below(3)];
-            match self.below(4) {
+            let local = ["false", "false", "true"][self.0.throw(3)];
+            match self.0.throw(4) {
                 0 => {
                     batch.push(parse("", &format!("SELECT set_config('{name}', $1, {local})")));
-                    batch.push(bind("", "", &[Some(value).filter(|_| self.below(5) > 0)]));
+                    batch.push(bind("", "", &[Some(value).filter(|_| self.0.throw(5) > 0)]));
                 }
                 1 => {
                     batch.push(parse("", &format!("SELECT set_config($1, $2, {local}), $3::text")));
@@ -119,7 +118,7 @@ impl Random {
                     batch.push(bind("", "", &[]));
                 }
             }
-            batch.push(execute("", u32::from(self.below(4) == 0)));
+            batch.push(execute("", u32::from(self.0.throw(4) == 0)));
         }
         batch.push(sync());
         all(&batch)
@@ -154,11 +153,8 @@ fn heard(wire: &mut Wire, program: &[Vec<u8>], between: &mut dyn FnMut()) -> Vec
 }
 
 fn is_same(pooled: &Pooled, number: u64) {
-    let mut random = Random(number.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-    for _ in 0..3 {
-        let _ = random.below(2);
-    }
-    let program: Vec<_> = (0..STEPS).map(|_| random.step()).collect();
+    let mut writer = Writer(Dice::of(number));
+    let program: Vec<_> = (0..STEPS).map(|_| writer.step()).collect();
     let directly = heard(&mut pooled.direct(), &program, &mut || ());
     let mut other = pooled.enter();
     let mut wire = pooled.enter();

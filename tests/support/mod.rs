@@ -2,6 +2,7 @@
 
 pub(crate) mod both;
 pub(crate) mod counting;
+pub(crate) mod dice;
 pub(crate) mod liar;
 pub(crate) mod messages;
 pub(crate) mod pooled;
