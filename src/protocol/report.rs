@@ -90,6 +90,8 @@ pub struct ServerReport<'a> {
     pub code: Option<SqlState>,
     /// `M`
     pub message: &'a [u8],
+    /// `F`: the file of the server's source that says so.
+    pub file: &'a [u8],
 }
 
 impl<'a> ServerReport<'a> {
@@ -105,6 +107,7 @@ impl<'a> ServerReport<'a> {
                 b'S' if report.severity.is_empty() => report.severity = value,
                 b'C' => report.code = value.try_into().ok().map(SqlState),
                 b'M' => report.message = value,
+                b'F' => report.file = value,
                 0 => break,
                 _ => {}
             }

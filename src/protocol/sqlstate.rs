@@ -49,6 +49,8 @@ states! {
     TOO_MANY_CONNECTIONS = b"53300";
     /// program_limit_exceeded
     PROGRAM_LIMIT_EXCEEDED = b"54000";
+    /// object_not_in_prerequisite_state: `lastval()` and `currval()` where no sequence has stepped, among others
+    NOT_IN_PREREQUISITE_STATE = b"55000";
     /// query_canceled
     QUERY_CANCELED = b"57014";
     /// admin_shutdown

@@ -19,6 +19,8 @@
 //! - a library that comes with the first call of a C function;
 //! - `search_path` of the role or the database with `pg_temp` at its head.
 //!
+//! What calls `lastval()` or `currval()` when it runs is told by the text that makes it.
+//!
 //! `pool.pin_functions` and `pool.stateless_functions` name functions whose calls are seen.
 
 mod calls;

@@ -40,7 +40,7 @@ pub(crate) struct Habits {
 const SETTINGS_MAX: usize = 64;
 
 impl Habits {
-    /// Somebody calls `lastval()` or `currval()`: from now on what steps a sequence keeps its backend.
+    /// Somebody calls `lastval()` or `currval()`, or has made what will: from now on what steps a sequence keeps its backend.
     pub(crate) fn sequences_are_read(&self) {
         self.sequences_read.store(true, Ordering::Relaxed);
     }

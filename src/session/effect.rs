@@ -57,6 +57,8 @@ pub(crate) enum Effect {
     MayUnpin,
     /// `lastval()`, `currval(..)`: reads what the session's own sequences gave it.
     SequenceRead,
+    /// The same in what will run later: a default, a view, the body of a function.
+    SequenceReadLater,
     /// A sequence may step, so that `lastval()` has an answer: `nextval`, `setval`, `INSERT`, `COPY .. FROM`, `MERGE`.
     SequenceStep,
     /// A function that is not known, `DO`, `CALL`: it may do any of these.
@@ -91,6 +93,8 @@ pub(crate) enum Suspicion {
     SqlPrepare,
     /// [`Effect::SequenceRead`]
     SequenceRead,
+    /// [`Effect::SequenceReadLater`]
+    SequenceReadLater,
     /// [`Effect::SequenceStep`]
     SequenceStep,
     /// [`Effect::Unsure`]
@@ -123,6 +127,7 @@ impl Effect {
             Self::Pin(reason) => About::Suspicion(Suspicion::Pin(*reason)),
             Self::SqlPrepare => About::Suspicion(Suspicion::SqlPrepare),
             Self::SequenceRead => About::Suspicion(Suspicion::SequenceRead),
+            Self::SequenceReadLater => About::Suspicion(Suspicion::SequenceReadLater),
             Self::SequenceStep => About::Suspicion(Suspicion::SequenceStep),
             Self::Unsure => About::Suspicion(Suspicion::Unsure),
         }

@@ -396,7 +396,7 @@ impl Ledger {
                 let changed = matches!(op.note, Note::Changed).then(|| rename::changed(body));
                 let body = changed.as_ref().and_then(|error| error.get(HEADER_BYTES..)).unwrap_or(body);
                 let report = ServerReport::parse(body);
-                listener.hear(Told::Failed(request, &op.note, book.get(op.name), report.code));
+                listener.hear(Told::Failed(request, &op.note, book.get(op.name), &report));
                 let id = op.note.statement_id();
                 let renamed = id.and_then(|id| rename::text(report.message, id, book.get(op.name)));
                 book.failed(op, report.code, renamed.as_deref().unwrap_or(report.message));

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::backend::prepared::{Prepared, TAKEN};
-use crate::protocol::sqlstate::SqlState;
+use crate::protocol::report::ServerReport;
 use crate::protocol::tag::backend;
 
 use super::effect::Effects;
@@ -128,8 +128,8 @@ pub(crate) enum Told<'a> {
     Command(&'a mut Note, &'a [u8]),
     /// It has as many rows as were asked for, and may be told to go on.
     Suspended(&'a Note),
-    /// It failed; the statement's name as the client gave it.
-    Failed(Request, &'a Note, &'a [u8], Option<SqlState>),
+    /// It failed; the statement's name as the client gave it, and what the server says.
+    Failed(Request, &'a Note, &'a [u8], &'a ServerReport<'a>),
     /// It is answered without an error.
     Done(Request, &'a Note, &'a [u8]),
     /// The server says what it takes, or gives: the message's type, its body or the beginning of it, its whole size.

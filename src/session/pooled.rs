@@ -30,6 +30,7 @@ use super::unnamed::Unnamed;
 
 mod checks;
 mod found;
+mod stepping;
 
 /// What a session is made of that is the same for its whole life.
 #[derive(Debug)]
@@ -243,15 +244,9 @@ impl Pooled {
                 (self.examine, self.dirty) = (true, true);
                 self.last_values.stepped();
             }
-            // It was told of no value; of those that there may be, others will be asked for.
-            Suspicion::SequenceRead if self.last_values.may_be_asked() => self.pin(Reason::Sequence),
-            Suspicion::SequenceRead => {}
-            Suspicion::SequenceStep => {
-                self.last_values.stepped();
-                if self.made.habits.are_sequences_read() {
-                    self.pin(Reason::Sequence);
-                }
-            }
+            // If it was told of no value: of those that there may be, others will be asked for.
+            Suspicion::SequenceRead | Suspicion::SequenceReadLater => self.asks_for_last_values(),
+            Suspicion::SequenceStep => self.steps_a_sequence(),
             Suspicion::SqlPrepare => self.examine = true,
         }
     }
@@ -422,9 +417,10 @@ impl Listener for Ear<'_> {
                     pooled.completed(effect, tag, memory);
                 }
             }
-            Told::Failed(request, note, name, code) => {
+            Told::Failed(request, note, name, report) => {
                 ended_unnamed(request, note, pooled, memory);
-                pooled.failed(note, (name, code), memory);
+                pooled.failed(note, (name, report.code), memory);
+                pooled.may_have_asked(report);
                 pooled.failed_name = name.to_vec();
             }
             // It has done some of it, and may never be told to go on.

@@ -99,6 +99,7 @@ impl Journal {
             | Effect::MayUnpin
             | Effect::DiscardSequences
             | Effect::SequenceRead
+            | Effect::SequenceReadLater
             | Effect::SequenceStep
             | Effect::Unsure => {}
         }

@@ -247,6 +247,69 @@ fn values_are_not_lost_between_transactions() {
     }
 }
 
+/// What asks for a last value without a word of it in the statement, how it is made, and how it asks.
+const HIDDEN: [(&str, &str, &str); 4] = [
+    (
+        "default",
+        "CREATE TABLE asking (x int, y bigint DEFAULT currval('s'))",
+        "INSERT INTO asking (x) VALUES (1) RETURNING y",
+    ),
+    ("view", "CREATE VIEW asking AS SELECT currval('s')", "TABLE asking"),
+    (
+        "function",
+        "CREATE FUNCTION asking() RETURNS bigint LANGUAGE plpgsql AS $$BEGIN RETURN lastval(); END$$",
+        "SELECT asking()",
+    ),
+    (
+        "trigger",
+        "CREATE TABLE asking AS SELECT 0::bigint AS x;
+         CREATE FUNCTION asks() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN new.x := currval(''s''); RETURN new; END';
+         CREATE TRIGGER asks BEFORE UPDATE ON asking FOR EACH ROW EXECUTE FUNCTION asks()",
+        "UPDATE asking SET x = 1 RETURNING x",
+    ),
+];
+
+/// It was made by another session of the same customer: what asks is known by the text that made it.
+#[test]
+fn what_is_made_to_ask_later_loses_no_value() {
+    for (word, make, ask) in HIDDEN {
+        let pooled = Pooled::new(&format!("made_{word}"));
+        pooled.direct().rows(SCENE);
+        pooled.enter().rows(make);
+        pooled.steal_and_leave();
+        let mut wire = pooled.enter();
+        for text in ["SELECT nextval('s')", "SELECT setval('s', 41); SELECT nextval('s')"] {
+            let stepped = wire.talk(&query(text));
+            let last = stepped.iter().rfind(|frame| frame.tag == b'D').map(|frame| frame.values()[0].clone());
+            pooled.assert_held("sequence");
+            assert_eq!(Some(Some(wire.value(ask))), last, "{word}");
+        }
+    }
+}
+
+/// It was made where nobody has seen it: the first value may be lost, with an error, and no other.
+#[test]
+fn what_was_made_elsewhere_to_ask_loses_one_value() {
+    for (word, make, ask) in HIDDEN {
+        let pooled = Pooled::new(&format!("elsewhere_{word}"));
+        pooled.direct().rows(SCENE);
+        pooled.direct().rows(make);
+        let mut wire = pooled.enter();
+        let first = wire.value("SELECT nextval('s')");
+        pooled.steal_and_leave();
+        if is_transaction() {
+            assert_eq!(wire.sqlstate(ask), "55000", "{word}");
+        } else {
+            assert_eq!(wire.value(ask), first, "{word}");
+        }
+        for mut wire in [wire, pooled.enter()] {
+            let value = wire.value("SELECT nextval('s')");
+            pooled.assert_held("sequence");
+            assert_eq!(wire.value(ask), value, "{word}");
+        }
+    }
+}
+
 /// Two sessions of one customer, each with its own last values, on backends that go round.
 #[test]
 fn two_sessions_never_mix_their_values() {

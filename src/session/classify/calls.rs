@@ -36,6 +36,22 @@ impl<R: Borrow<Rules>> Reader<R> {
         }
     }
 
+    /// A parenthesis opens in what runs later.
+    pub(super) fn opened_for_later(&mut self) {
+        let built_in = !self.qualified || self.schema.is("pg_catalog");
+        let is_named = matches!(self.last, Last::Word | Last::Quoted) && built_in;
+        if is_named && kept_state(self.name.as_bytes()) == Some(Effect::SequenceRead) {
+            self.push(Effect::SequenceReadLater);
+        }
+    }
+
+    /// A string that may hold what runs later; of a long one, the beginning.
+    pub(super) fn code(&mut self, text: &[u8]) {
+        if asks_for_last_values(text) {
+            self.push(Effect::SequenceReadLater);
+        }
+    }
+
     /// Whether the name at hand is called: it is no list of columns, no type with a modifier, and no syntax.
     fn is_call(&self) -> bool {
         let behind_word = match self.before {
@@ -130,6 +146,18 @@ impl<R: Borrow<Rules>> Reader<R> {
         };
         self.push(effect);
     }
+}
+
+/// Whether `lastval (` or `currval (` stands somewhere in these bytes, with or without quotes.
+fn asks_for_last_values(text: &[u8]) -> bool {
+    text.windows(7).enumerate().any(|(at, word)| {
+        let is_either = word.eq_ignore_ascii_case(b"lastval") || word.eq_ignore_ascii_case(b"currval");
+        is_either && {
+            let behind = text.get(at.saturating_add(7)..).unwrap_or_default();
+            let behind = behind.strip_prefix(b"\"").unwrap_or(behind);
+            behind.trim_ascii_start().first() == Some(&b'(')
+        }
+    })
 }
 
 /// What a built-in function leaves behind, of those whose work is to leave something behind.

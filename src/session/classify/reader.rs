@@ -337,6 +337,7 @@ fn bit_of(effect: &Effect) -> u32 {
         About::Suspicion(Suspicion::Unsure) => 1,
         About::Suspicion(Suspicion::SequenceStep) => 1 << 1,
         About::Suspicion(Suspicion::SequenceRead) => 1 << 2,
+        About::Suspicion(Suspicion::SequenceReadLater) => 1 << 5,
         About::Pins => 1 << 3,
         About::Suspicion(Suspicion::SqlPrepare) => 1 << 4,
         About::Suspicion(Suspicion::Pin(reason)) => {
@@ -373,6 +374,7 @@ fn bytes_of(effect: &Effect) -> usize {
         | Effect::Pin(_)
         | Effect::MayUnpin
         | Effect::SequenceRead
+        | Effect::SequenceReadLater
         | Effect::SequenceStep
         | Effect::Unsure => 0,
     }

@@ -50,6 +50,7 @@ fn word(effect: &Effect) -> String {
         | Effect::SqlPrepare
         | Effect::MayUnpin
         | Effect::SequenceRead
+        | Effect::SequenceReadLater
         | Effect::SequenceStep
         | Effect::Unsure => format!("{effect:?}").to_lowercase(),
     }

@@ -181,15 +181,12 @@ impl<R: Borrow<Rules>> Reader<R> {
             Mode::Explain { analyze } => self.mode = if analyze { Mode::Run } else { Mode::Silent },
             Mode::Run | Mode::Bounds => self.opened_behind_name(),
             Mode::Index if self.depth > 0 => self.opened_behind_name(),
+            Mode::Words | Mode::Silent | Mode::Table | Mode::Routine { .. } => self.opened_for_later(),
             Mode::Start
-            | Mode::Words
-            | Mode::Silent
             | Mode::Explained
             | Mode::ExplainOptions { .. }
             | Mode::Create
-            | Mode::Table
             | Mode::Index
-            | Mode::Routine { .. }
             | Mode::Alter
             | Mode::Copy
             | Mode::CopyFrom
@@ -212,6 +209,9 @@ impl<R: Borrow<Rules>> Reader<R> {
             && token.text == b"0"
         {
             self.mode = Mode::ExplainOptions { analyze: false, named: false };
+        } else if let Mode::Silent | Mode::Routine { .. } = self.mode {
+            // The body of a function, or of `DO`.
+            self.code(token.text);
         }
     }
 

@@ -44,7 +44,12 @@ impl Shaper<'_> {
                 About::Suspicion(Suspicion::SequenceStep) => self.own_sequences(),
                 // Whether it may run behind another statement is not known.
                 About::Suspicion(Suspicion::Unsure) if simple => self.own_sequences(),
-                About::Suspicion(Suspicion::Unsure | Suspicion::SqlPrepare | Suspicion::Pin(_))
+                About::Suspicion(
+                    Suspicion::Unsure
+                    | Suspicion::SequenceReadLater
+                    | Suspicion::SqlPrepare
+                    | Suspicion::Pin(_),
+                )
                 | About::Journal
                 | About::Unknown(_)
                 | About::Statements(_)

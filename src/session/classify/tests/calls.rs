@@ -33,6 +33,37 @@ fn functions_are_known_by_their_names() {
 }
 
 #[test]
+fn what_will_ask_for_last_values_later_is_known_by_its_text() {
+    let later = "1: sequencereadlater";
+    leaves(&[
+        ("CREATE TABLE t (a int, b int DEFAULT -1 * currval('s'))", later),
+        ("CREATE TABLE t (b int CHECK (b > pg_catalog.\"lastval\"()))", later),
+        ("CREATE VIEW v AS SELECT Currval ('s')", later),
+        ("CREATE RULE r AS ON INSERT TO t DO ALSO INSERT INTO u VALUES (lastval())", later),
+        (
+            "CREATE TRIGGER g BEFORE UPDATE ON t FOR EACH ROW WHEN (new.a = lastval()) EXECUTE FUNCTION f()",
+            later,
+        ),
+        ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT currval(''s'')'", later),
+        ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $f$ SELECT LASTVAL\n() $f$", later),
+        ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS E'SELECT\\ncurrval(\\'s\\')'", later),
+        ("CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT lastval(); END", later),
+        (
+            "CREATE PROCEDURE f() LANGUAGE plpgsql AS $$BEGIN EXECUTE 'SELECT \"currval\"(''s'')'; END$$",
+            later,
+        ),
+        ("DO $$BEGIN PERFORM currval('s'); END$$", "1: unsure, sequencereadlater"),
+        ("PREPARE p AS SELECT lastval()", "1: sequencereadlater, sqlprepare"),
+        ("ALTER TABLE t ALTER a SET DEFAULT currval('s')", "1: sequenceread"),
+        // Not built in, not called, or only said.
+        ("CREATE VIEW v AS SELECT app.currval('s'), currval FROM t", "1:"),
+        ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT lastval FROM t'", "1:"),
+        ("INSERT INTO t VALUES ('lastval()')", "1: sequencestep"),
+        ("SELECT 'currval()'", "1:"),
+    ]);
+}
+
+#[test]
 fn a_newer_server_has_more_functions() {
     let rules = super::Rules { server_major: 18, ..super::rules() };
     assert!(super::classify(b"SELECT uuidv7(), json_value(a, '$')", &rules).is_empty());

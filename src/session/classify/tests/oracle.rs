@@ -130,6 +130,8 @@ fn has_reason(effect: &Effect, expected: &[String]) -> bool {
             "call setseed",
             "call pg_catalog.setseed",
         ]),
+        // It costs a backend and nothing else.
+        About::Suspicion(Suspicion::SequenceReadLater) => true,
         // Every `DROP`, and `RESET ROLE`.
         About::Pins => true,
         About::Suspicion(Suspicion::SequenceStep | Suspicion::SequenceRead | Suspicion::Pin(_)) => {
