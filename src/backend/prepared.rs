@@ -37,10 +37,21 @@ pub struct Prepared {
     types: Box<[u8]>,
     settings: Carried,
     /// What the server says that it takes and gives, once that is known.
-    shown: OnceLock<u64>,
+    shown: OnceLock<Shown>,
     /// Where it is entered, and under which hash; it leaves by itself.
     home: Weak<Table>,
     hash: u64,
+}
+
+/// What a server says of a statement.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// Its parameters and columns, as a number that no client can predict.
+    pub number: u64,
+    /// Its parameters' types, as a `Parse` says them; `None` where they were not all there to be read.
+    pub types: Option<Box<[u8]>>,
+    /// Parsed again with these types it is the same, whatever has become of its tables.
+    pub is_sure: bool,
 }
 
 impl Prepared {
@@ -73,9 +84,22 @@ impl Prepared {
         out.extend(name(self.id));
     }
 
+    /// The types of all its parameters once they are known, and before that those it was given. A server parses
+    /// a statement again with the types that it has found the first time, and so does who parses it for a client.
+    #[must_use]
+    pub fn types_found(&self) -> &[u8] {
+        self.shown.get().and_then(|shown| shown.types.as_deref()).unwrap_or(&self.types)
+    }
+
+    /// Whether parsing it with [`Self::types_found`] makes what its number stands for, or fails.
+    #[must_use]
+    pub fn is_sure(&self) -> bool {
+        self.shown.get().is_some_and(|shown| shown.is_sure)
+    }
+
     /// Whether the server shows this of it. The first time that it says something, that is it.
-    pub fn shows(&self, shown: u64) -> bool {
-        *self.shown.get_or_init(|| shown) == shown
+    pub fn shows(&self, shown: &Shown) -> bool {
+        self.shown.get_or_init(|| shown.clone()).number == shown.number
     }
 
     /// Whether it is this one.
@@ -133,7 +157,7 @@ impl Interner {
     /// The server shows something else of this one than it did: what has the same text from now on. Those who know it as it
     /// was keep it.
     #[must_use]
-    pub fn changed(&self, former: &Prepared, shown: u64) -> Arc<Prepared> {
+    pub fn changed(&self, former: &Prepared, shown: &Shown) -> Arc<Prepared> {
         let Prepared { text, types, settings, hash, .. } = former;
         if let Some(known) = self.0.find(*hash).filter(|known| known.is(text, types, settings))
             && known.shows(shown)
@@ -145,7 +169,7 @@ impl Interner {
             text: text.clone(),
             types: types.clone(),
             settings: settings.clone(),
-            shown: OnceLock::from(shown),
+            shown: OnceLock::from(shown.clone()),
             home: Arc::downgrade(&self.0),
             hash: *hash,
         });

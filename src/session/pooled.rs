@@ -26,6 +26,7 @@ use super::note::{Injected, Listener, Note, Told};
 use super::pins::{Pins, Reason, Shown};
 use super::sequences::LastValues;
 use super::settings::Journal;
+use super::shown::Said;
 use super::unnamed::Unnamed;
 
 mod checks;
@@ -60,7 +61,7 @@ pub(crate) struct Pooled {
     /// What was found not to be what it was, by number.
     pub(crate) changed: Option<u64>,
     /// What the server says of the statement that is checked.
-    said: Vec<u8>,
+    said: Said,
     /// What executing a portal leaves behind, where that is something.
     pub(crate) portals: HashMap<Box<[u8]>, Arc<Effects>>,
     pub(crate) pins: Pins,
@@ -122,7 +123,7 @@ impl Pooled {
             to_check: None,
             unchecked: Vec::new(),
             changed: None,
-            said: Vec::new(),
+            said: Said::default(),
             portals: HashMap::new(),
             pins,
             own_names: false,

@@ -306,7 +306,7 @@ impl Shaper<'_> {
         self.ledger.inject(Request::Describe, Injected::Check(Arc::clone(prepared), parsed), name);
     }
 
-    /// Whether the backend has this statement, as the client knows it. If not, it is on its way.
+    /// Whether what is sent next finds this statement on the backend, as the client knows it. If not, it is on its way.
     fn is_there(&mut self, prepared: &Arc<Prepared>, name: &[u8]) -> bool {
         let id = prepared.id();
         match self.memory.prepared.find(id) {
@@ -319,9 +319,13 @@ impl Shaper<'_> {
             Copy::Missing => {}
         }
         self.make_room(id);
-        let body = [&backend_name(id), &b"\0"[..], prepared.text(), b"\0", prepared.types()].concat();
+        let body = [&backend_name(id), &b"\0"[..], prepared.text(), b"\0", prepared.types_found()].concat();
         self.message(frontend::PARSE, &body);
         self.ledger.inject(Request::Parse, Injected::Parse(id), name);
+        if prepared.is_sure() {
+            self.memory.prepared.insert(id);
+            return true;
+        }
         self.check(prepared, Parsed::ByUs, name);
         self.pooled.unchecked.push((id, Name::default()));
         self.memory.prepared.insert(id);

@@ -21,4 +21,5 @@ mod programs;
 mod records;
 mod sequences;
 mod settled;
+mod trips;
 mod waits;

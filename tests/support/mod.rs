@@ -7,6 +7,7 @@ pub(crate) mod liar;
 pub(crate) mod messages;
 pub(crate) mod pooled;
 pub(crate) mod postgres;
+pub(crate) mod road;
 pub(crate) mod scram;
 pub(crate) mod thief;
 pub(crate) mod transcript;

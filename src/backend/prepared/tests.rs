@@ -91,11 +91,14 @@ fn an_interner_may_go_before_its_statements() {
 fn what_shows_something_else_is_another_statement_from_then_on() {
     let (interner, plain) = (Interner::default(), Carried::default());
     let former = interner.intern(b"SELECT 1", b"", &plain);
-    assert!(former.shows(1) && former.shows(1) && !former.shows(2));
-    let changed = interner.changed(&former, 2);
-    assert!(changed.id() > former.id() && changed.shows(2) && changed.is(b"SELECT 1", b"", &plain));
+    let shown = |number| Shown { number, types: Some((*b"types").into()), is_sure: number == 2 };
+    assert_eq!((former.types_found(), former.is_sure()), (&b""[..], false));
+    assert!(former.shows(&shown(1)) && former.shows(&shown(1)) && !former.shows(&shown(2)));
+    assert_eq!((former.types_found(), former.is_sure()), (&b"types"[..], false));
+    let changed = interner.changed(&former, &shown(2));
+    assert!(changed.id() > former.id() && changed.is_sure() && changed.is(b"SELECT 1", b"", &plain));
     assert!(Arc::ptr_eq(&changed, &interner.intern(b"SELECT 1", b"", &plain)));
-    assert!(Arc::ptr_eq(&changed, &interner.changed(&former, 2)));
+    assert!(Arc::ptr_eq(&changed, &interner.changed(&former, &shown(2))));
     drop(former);
     assert!(Arc::ptr_eq(&changed, &interner.intern(b"SELECT 1", b"", &plain)));
     drop(changed);

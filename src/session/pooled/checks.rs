@@ -4,9 +4,10 @@
 //! number, or its session is told.
 
 use crate::backend::memory::Memory;
+use crate::backend::prepared::Shown;
 use crate::protocol::tag::backend;
 use crate::session::note::{Injected, Note, Parsed};
-use crate::session::shown;
+use crate::session::shown::{self, Said};
 
 use super::Pooled;
 
@@ -27,25 +28,23 @@ impl Pooled {
         memory: &mut Memory,
     ) {
         let Some(Injected::Check(prepared, parsed)) = note.injected() else { return };
-        if tag == backend::PARAMETER_DESCRIPTION {
-            self.said.clear();
-            self.said.extend_from_slice(body);
-            return;
-        }
         match tag {
-            backend::ROW_DESCRIPTION => shown::columns(body, bytes, &mut self.said),
+            backend::PARAMETER_DESCRIPTION => return self.said.parameters(body, bytes),
+            backend::ROW_DESCRIPTION => self.said.columns(body, bytes),
             backend::NO_DATA => {}
             _ => return,
         }
-        let number = self.made.interner.number(&std::mem::take(&mut self.said));
-        if prepared.shows(number) {
+        let Said { counts, types } = std::mem::take(&mut self.said);
+        let is_sure = types.is_some() && shown::is_sure(prepared.text(), tag == backend::ROW_DESCRIPTION);
+        let shown = Shown { number: self.made.interner.number(&counts), types, is_sure };
+        if prepared.shows(&shown) {
             return;
         }
         memory.prepared.distrust(prepared.id());
         match parsed {
             Parsed::ByUs => self.changed = Some(prepared.id()),
             Parsed::ByClient => {
-                let changed = self.made.interner.changed(prepared, number);
+                let changed = self.made.interner.changed(prepared, &shown);
                 self.names.changed(name, prepared.id(), &changed);
             }
         }

@@ -107,7 +107,7 @@ impl Shaper<'_> {
     fn give_own_name(&mut self, name: &[u8]) {
         let Some(named) = self.pooled.names.get(name) else { return };
         let prepared = Arc::clone(&named.prepared);
-        let body = [name, b"\0", prepared.text(), b"\0", prepared.types()].concat();
+        let body = [name, b"\0", prepared.text(), b"\0", prepared.types_found()].concat();
         self.message(frontend::PARSE, &body);
         self.ledger.inject(Request::Parse, Injected::Aside, name);
         self.pooled.is_known_by_name();
