@@ -105,6 +105,11 @@ impl Pools {
         Self(Arc::new(Inner { config: ArcSwap::new(config), dialler, register, reaper }))
     }
 
+    /// What these pools do by themselves is done on the present runtime from now on.
+    pub fn settle(&self) {
+        self.0.reaper.settle();
+    }
+
     /// Takes a reloaded configuration: limits, waits and idle times, at once.
     pub fn reconfigure(&self, config: Arc<Config>) {
         self.0.with(|register| register.reconfigure(&config));

@@ -62,6 +62,9 @@ pub trait Edge: Send + Sync + 'static {
     /// Whether statements can be recorded, and the audit log's health in its own words.
     fn audit(&self) -> (bool, Value);
 
+    /// Called once on the control thread's runtime, before the first client.
+    fn begin(&self) {}
+
     /// Brings the gauges of what is below up to date; called when somebody asks for figures.
     fn tell(&self) {}
 }
@@ -134,6 +137,7 @@ async fn control<E: Edge, A: drain::Asks>(
     asks: &mut A,
 ) -> Result<Ended, String> {
     let Plan { config, watched, metrics, ready } = plan;
+    edge.begin();
     let clients = Arc::new(Clients::new(&config.limits));
     let listener = listener::Listener::bind(config.listen.address)?;
     let http = http_listener(config.http.address).await?;

@@ -113,6 +113,10 @@ impl Edge for Sessions {
         (writable, told)
     }
 
+    fn begin(&self) {
+        self.shared.pools.settle();
+    }
+
     fn tell(&self) {
         let audit = self.shared.audit.health();
         metrics::counter!(telemetry::AUDIT_RECORDS_TOTAL).absolute(audit.records);

@@ -1,18 +1,36 @@
 //! Closes what lies idle too long.
 //!
-//! What always holds: while a backend lies idle there is a task that will look at it, on the runtime of whoever laid
-//! one down when there was none; it looks only at kinds whose time has come, and ends when nothing is left.
+//! What always holds: while a backend lies idle there is a task that will look at it, on the runtime that was
+//! named as its home; it looks only at kinds whose time has come, and ends when nothing is left. Workers have no part in it: a
+//! thread that has a timer pending pays for it each time it waits for its sockets.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
 
 use super::Inner;
 
-/// Whether the task runs.
+/// Whether the task runs, and where.
 #[derive(Debug, Default)]
 pub(super) struct Reaper {
     runs: AtomicBool,
+    home: OnceLock<Handle>,
+}
+
+impl Reaper {
+    /// The present runtime is its home from now on, unless it has one.
+    pub(super) fn settle(&self) {
+        if let Ok(here) = Handle::try_current() {
+            let _ = self.home.set(here);
+        }
+    }
+
+    /// Without a home, it is where somebody lays a backend down.
+    fn home(&self) -> Option<Handle> {
+        self.home.get().cloned().or_else(|| Handle::try_current().ok())
+    }
 }
 
 /// The task's right to run; should its runtime end before it, the next one may begin.
@@ -37,8 +55,8 @@ impl Inner {
             return;
         }
         let right = Right(Arc::downgrade(self));
-        if tokio::runtime::Handle::try_current().is_ok() {
-            drop(tokio::spawn(reap(right)));
+        if let Some(home) = self.reaper.home() {
+            drop(home.spawn(reap(right)));
         }
     }
 }
