@@ -265,7 +265,8 @@ impl Book {
         op.error = Some((code, self.arena.keep(message)));
     }
 
-    pub(crate) fn done(&mut self, request: Request, mut op: Op, status: u8) {
+    /// Gives a `Parse` or `Bind` back that has failed: what it was meant to make, others may still speak of.
+    pub(crate) fn done(&mut self, request: Request, mut op: Op, status: u8) -> Option<Op> {
         op.finished = Some(Instant::now());
         if request == Request::Query || (request == Request::Parse && op.error.is_some()) {
             self.names.not_parsed(self.arena.get(op.name));
@@ -280,12 +281,8 @@ impl Book {
                 }
             }
             Request::Parse if op.error.is_none() => {
-                self.names.parsed(
-                    self.arena.get(op.name),
-                    self.arena.get(op.text.span),
-                    op.text.bytes,
-                    op.text.parts,
-                );
+                let (name, text) = (self.arena.get(op.name), self.arena.get(op.text.span));
+                self.names.parsed(name, text, op.text.bytes, op.text.parts);
             }
             Request::Bind if op.error.is_none() => {
                 let unfinished = self.names.bound(self.arena.get(op.portal), self.arena.get(op.name));
@@ -298,10 +295,12 @@ impl Book {
                 }
                 if op.error.is_some() {
                     self.write(request, &op, status);
+                    return Some(op).filter(|_| matches!(request, Request::Parse | Request::Bind));
                 }
             }
             Request::CopyEnd => {}
         }
+        None
     }
 
     fn closed(&mut self, op: &Op) {

@@ -34,7 +34,7 @@ const OWED_MAX: usize = 16 << 10;
 pub(crate) struct Ledger {
     lease: Lease<Op>,
     book: Book,
-    /// Requests that a failed batch skips as they come: an `Execute` among them gets its text from here.
+    /// The request at which a batch failed, and those that are skipped since: an `Execute` among them gets its text from here.
     skipped: VecDeque<(Request, Op)>,
     /// What may give an `Execute` its text before it is answered.
     ahead: Ahead,
@@ -42,7 +42,7 @@ pub(crate) struct Ledger {
     changes: Changes,
 }
 
-/// Skipped `Parse`s and `Bind`s that are kept, the newest ones.
+/// Failed and skipped `Parse`s and `Bind`s that are kept, the newest ones.
 const SKIPPED_MAX: usize = 1024;
 
 /// How many `Parse`s and `Bind`s are under way or skipped: without any there is nothing to look through.
@@ -299,15 +299,7 @@ impl Ledger {
                 self.changes = changes;
             }
             Sent::Ignored(_) => {}
-            Sent::Skipped(op) if matches!(request, Request::Parse | Request::Bind) => {
-                if self.skipped.len() >= SKIPPED_MAX
-                    && let Some((oldest, _)) = self.skipped.pop_front()
-                {
-                    self.ahead.went(oldest);
-                }
-                self.skipped.push_back((request, op));
-                self.ahead.came(request);
-            }
+            Sent::Skipped(op) if gives_text(request) => self.keep_skipped(request, op),
             Sent::Skipped(op) => self.book.skipped(request, &op),
         }
         if request == Request::Sync && !self.skipped.is_empty() {
@@ -315,6 +307,16 @@ impl Ledger {
                 self.ahead.went(request);
             }
         }
+    }
+
+    fn keep_skipped(&mut self, request: Request, op: Op) {
+        if self.skipped.len() >= SKIPPED_MAX
+            && let Some((oldest, _)) = self.skipped.pop_front()
+        {
+            self.ahead.went(oldest);
+        }
+        self.skipped.push_back((request, op));
+        self.ahead.came(request);
     }
 
     fn copy_data(&mut self, bytes: u64) {
@@ -380,6 +382,7 @@ impl Ledger {
     /// What an answer means for the requests it belongs to.
     fn settle(&mut self, answer: Answer, (tag, body): (u8, &[u8]), listener: &mut impl Listener) {
         let (book, ahead, changes) = (&mut self.book, &mut self.ahead, &mut self.changes);
+        let mut failed = Vec::new();
         let status_before = self.lease.status();
         self.lease.answered(answer, |event| match event {
             Event::Command(op) => {
@@ -409,7 +412,7 @@ impl Ledger {
                 let status = if let Answer::Ready(status) = answer { status } else { status_before };
                 if !op.note.is_injected() {
                     ahead.went(request);
-                    book.done(request, op, status);
+                    failed.extend(book.done(request, op, status).map(|op| (request, op)));
                 } else if op.fails_for_client() {
                     book.done(Request::Bind, op, status);
                 }
@@ -425,9 +428,16 @@ impl Ledger {
                 if !op.note.is_injected() {
                     ahead.went(request);
                     book.skipped(request, &op);
+                    if gives_text(request) {
+                        failed.push((request, op));
+                    }
                 }
             }
         });
+        // More of their batch may come.
+        if self.lease.is_skipping() {
+            failed.into_iter().for_each(|(request, op)| self.keep_skipped(request, op));
+        }
     }
 
     /// Gives back the memory of what is answered and recorded.
@@ -449,6 +459,11 @@ impl Ledger {
         self.book.ready(status);
         self.book.ready(b'I');
     }
+}
+
+/// Whether an `Execute` behind it may get its text from it.
+const fn gives_text(request: Request) -> bool {
+    matches!(request, Request::Parse | Request::Bind)
 }
 
 /// What a message from the server means for what is owed.

@@ -8,6 +8,7 @@ use crate::support::both::says;
 use crate::support::counting;
 use crate::support::messages::*;
 use crate::support::pooled::{Pooled, is_transaction};
+use crate::support::wire::Wire;
 
 /// Statements at the server and in the log are the same ones, with a thief in the house; nothing of ours is in the log, and what is
 /// of ours at the server says so.
@@ -102,6 +103,60 @@ fn what_finds_no_statement_has_no_text() {
     for record in missed {
         assert!(!record.to_string().contains("older"), "{record:#}");
     }
+}
+
+/// What a batch was meant to run behind the request at which it failed, or behind one that waited for a backend in vain, stands in
+/// the log with its text, as it does when all of the batch is on its way before the server answers.
+#[test]
+fn what_runs_behind_a_failure_has_its_text() {
+    let pooled = Pooled::new("skipped_text");
+    let run = |name| all(&[bind("", name, &[]), execute("", 0)]);
+    let mut wire = pooled.enter();
+    says(&mut wire, &[parse("kept", "SELECT 'kept'"), parse("odd", "SELECT $1::int AS odd"), sync()], 1);
+    // Each is said up to its failure, then on.
+    let batches = [
+        (all(&[parse("", "SELEC 'unnamed'")]), run("")),
+        (all(&[parse("named", "SELEC 'named'")]), run("named")),
+        (all(&[bind("", "odd", &[Some("no number")])]), execute("", 0)),
+        (all(&[parse("", "SELEC"), run("")]), run("kept")),
+    ];
+    for (begun, rest) in &batches {
+        wire.send(&all(&[begun.clone(), flush()]));
+        wire.until(|frame| frame.is_error());
+        wire.send(&all(&[rest.clone(), sync()]));
+        wire.until_ready();
+    }
+    let mut texts =
+        vec!["SELEC 'unnamed'", "SELEC 'named'", "SELECT $1::int AS odd", "SELEC", "SELECT 'kept'"];
+    if is_transaction() {
+        // No backend is free: refused in the queue, or cancelled there.
+        let mut holder = pooled.enter();
+        holder.rows("BEGIN");
+        let batches = [
+            (run("kept"), "SELECT 'kept'"),
+            (all(&[parse("", "SELECT 'refused'"), run("")]), "SELECT 'refused'"),
+            (all(&[parse("new", "SELECT 'new'"), bind("p", "new", &[]), execute("p", 3)]), "SELECT 'new'"),
+            (all(&[describe_statement("kept"), run("kept")]), "SELECT 'kept'"),
+        ];
+        for (number, (batch, text)) in batches.iter().enumerate() {
+            wire.send(&all(&[batch.clone(), sync()]));
+            if number % 2 == 1 {
+                std::thread::sleep(Duration::from_millis(100));
+                let request = cancel_request(wire.key.0, &wire.key.1);
+                let _ = Wire::plain(pooled.house.vault.port).try_send(&request);
+            }
+            let code = if number % 2 == 1 { "57014" } else { "53300" };
+            assert_eq!(wire.until_ready()[0].field('C'), code, "{text}");
+            texts.push(text);
+        }
+        holder.rows("COMMIT");
+    }
+    wire.send(&terminate());
+    wire.rest();
+    let skipped = pooled.house.vault.records(&["--outcome", "skipped"], texts.len());
+    let told: Vec<&str> =
+        skipped.iter().map(|record| record["db.query.text"].as_str().unwrap_or_default()).collect();
+    assert_eq!(told, texts, "{skipped:#?}");
 }
 
 /// A session that holds its backend is seen in metrics and in `onevault status`, with the reason, while it does; afterwards
