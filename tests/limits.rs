@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::support::messages::*;
 use crate::support::postgres::{ANY, Postgres};
 use crate::support::transcript::Frame;
-use crate::support::vault::{Customer, House, Options, Vault, through};
+use crate::support::vault::{Customer, House, MODES, Options, Vault, through};
 use crate::support::wire::Wire;
 
 fn refused(house: &House) -> Frame {
@@ -61,11 +61,13 @@ fn one_client_too_many_is_told_which_limit_it_is() {
     }
 }
 
-/// Backends: who comes first waits first, nobody waits longer than the limit says, and it has a name.
+/// Backends: who comes first waits first, nobody waits longer than the limit says, and it has a name. Logins wait like
+/// that with session pooling; with transaction pooling statements do (`pooling_transaction::waits`).
 #[test]
 fn waiting_for_a_backend_is_fair_and_ends() {
     let house = House::with("wait", |options| {
-        options.with(json!({ "limits": { "backends_max": 1 }, "pool": { "wait_timeout_ms": 1000 } }))
+        let pool = json!({ "mode": "session", "wait_timeout_ms": 1000 });
+        options.with(json!({ "limits": { "backends_max": 1 }, "pool": pool }))
     });
     let mut holder = house.enter();
     let begun = Instant::now();
@@ -100,13 +102,24 @@ fn waiting_for_a_backend_is_fair_and_ends() {
 /// A customer that uses all it may have leaves the others what is theirs.
 #[test]
 fn a_greedy_customer_starves_only_itself() {
+    for mode in MODES {
+        takes_all_it_may_have(mode);
+    }
+}
+
+fn takes_all_it_may_have(mode: &str) {
     let (greedy, modest) = (Postgres::shared(ANY).tenant("greedy"), Postgres::shared(ANY).tenant("modest"));
     let limited = Customer::of(&greedy).with(json!({ "limits": { "backends_max": 2 } }));
-    let config = json!({ "pool": { "wait_timeout_ms": 300 }, "limits": { "backends_max": 4 } });
+    let config = json!({ "pool": { "mode": mode, "wait_timeout_ms": 300 }, "limits": { "backends_max": 4 } });
     let vault = Vault::start(Options::new(&[limited, Customer::of(&modest)]).with(config));
-    let _held = [vault.enter(&through(&greedy)), vault.enter(&through(&greedy))];
-    let error = Wire::plain(vault.port).login(&through(&greedy)).unwrap_err();
-    assert_eq!(error.field('C'), "53300");
+    let mut held = [vault.enter(&through(&greedy)), vault.enter(&through(&greedy))];
+    held.iter_mut().for_each(|wire| drop(wire.rows("BEGIN")));
+    let mut wire = Wire::plain(vault.port);
+    let told = match wire.login(&through(&greedy)) {
+        Ok(()) => wire.sqlstate("SELECT 'refused'"),
+        Err(error) => error.field('C'),
+    };
+    assert_eq!(told, "53300", "{mode}");
     assert_eq!(vault.enter(&through(&modest)).value("SELECT 'served'"), "served");
 }
 

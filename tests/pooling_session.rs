@@ -11,7 +11,12 @@ use crate::support::wire::Wire;
 
 /// One backend for everybody, so that what one client leaves behind the next one would find.
 fn one_backend(word: &str) -> House {
-    House::with(word, |options| options.with(json!({ "limits": { "backends_max": 1 } })))
+    let (pool, limits) = (json!({ "mode": "session" }), json!({ "backends_max": 1 }));
+    House::with(word, |options| options.with(json!({ "pool": pool, "limits": limits })))
+}
+
+fn session_pooled(word: &str) -> House {
+    House::with(word, |options| options.with(json!({ "pool": { "mode": "session" } })))
 }
 
 /// Waits until `done` or fails.
@@ -77,7 +82,7 @@ fn nothing_of_a_client_is_left_for_the_next_one() {
 /// A client that leaves inside a transaction, politely or not, gives up its locks at once.
 #[test]
 fn locks_are_gone_when_their_client_is() {
-    let house = House::new("locks");
+    let house = session_pooled("locks");
     house.direct().rows("CREATE TABLE t (x int)");
     let ways: [fn(&mut Wire); 3] = [
         |wire| wire.send(&terminate()),
@@ -144,7 +149,7 @@ fn a_copy_ends_with_its_client() {
 /// Whatever the server says at any time goes to the client that holds the backend: notices, parameters, notifications.
 #[test]
 fn what_the_server_says_by_itself_arrives() {
-    let house = House::new("news");
+    let house = session_pooled("news");
     let mut listener = house.enter();
     let mut stranger = house.enter();
     listener.rows("LISTEN news");
@@ -181,7 +186,7 @@ fn a_backend_that_dies_idle_is_replaced() {
 /// A backend that dies under its client: the server's own last words arrive, and the connection ends.
 #[test]
 fn the_servers_last_words_are_passed_on() {
-    let house = House::new("words");
+    let house = session_pooled("words");
     for busy in [false, true] {
         let mut wire = house.enter();
         wire.rows("BEGIN");
@@ -198,7 +203,7 @@ fn the_servers_last_words_are_passed_on() {
     assert_eq!(house.enter().value("SELECT 1"), "1");
 }
 
-/// `fresh_backends`: no client ever gets a used backend.
+/// `fresh_backends`: no client ever gets a used backend. That is session pooling, whatever is usual.
 #[test]
 fn fresh_backends_are_fresh() {
     let house = House::with("fresh", |options| options.with(json!({ "pool": { "fresh_backends": true } })));

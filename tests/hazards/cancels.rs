@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::support::liar::{Liar, PASSWORD};
 use crate::support::messages::*;
 use crate::support::postgres::{ANY, Postgres};
-use crate::support::vault::{Customer, House, Options, Vault};
+use crate::support::vault::{Customer, House, MODES, Options, Vault};
 use crate::support::wire::{Login, PROTOCOL_3_2, Wire};
 
 /// Asks for a cancel and waits until the connection is closed; nothing is ever answered.
@@ -56,11 +56,24 @@ fn a_cancel_stops_its_own_query_and_no_other() {
 /// Wrong keys cause no work at any server, and the true secret of a backend is nobody's.
 #[test]
 fn a_wrong_key_does_nothing_at_all() {
-    let liar = Liar::honest();
-    let customer = liar.customer();
+    for mode in MODES {
+        keys_are_tried(mode);
+    }
+}
+
+fn keys_are_tried(mode: &str) {
+    let liar = Liar::new(|talk| {
+        talk.login()?;
+        // The query is never answered: there is something to be cancelled.
+        talk.asked()?;
+        Some(())
+    });
+    let customer = liar.customer().pooled(mode);
     let login = Login::new(&format!("app@{}", customer.id), PASSWORD, "app");
     let vault = Vault::start(Options::new(&[customer]));
-    let wire = vault.enter(&login);
+    let mut wire = vault.enter(&login);
+    wire.send(&query("x"));
+    std::thread::sleep(Duration::from_millis(100));
     let (pid, secret) = wire.key.clone();
     let (truth, near) = (pid.to_be_bytes().to_vec(), {
         let mut near = secret.clone();
@@ -78,17 +91,23 @@ fn a_wrong_key_does_nothing_at_all() {
         wire.send(&cancel_request(pid, &vec![1; bytes]));
         wire.rest();
     }
-    assert!(liar.cancels.lock().unwrap().is_empty());
+    assert!(liar.cancels.lock().unwrap().is_empty(), "{mode}");
     cancel(vault.port, &(pid, secret));
-    assert_eq!(liar.cancels.lock().unwrap().len(), 1);
+    assert_eq!(liar.cancels.lock().unwrap().len(), 1, "{mode}");
     drop(wire);
 }
 
 /// Many requests for one backend reach its server one or two at a time; the session goes on and others notice nothing.
 #[test]
 fn a_storm_of_cancels_is_calmed() {
+    for mode in MODES {
+        a_storm(mode);
+    }
+}
+
+fn a_storm(mode: &str) {
     let liar = Liar::honest();
-    let customer = liar.customer();
+    let customer = liar.customer().pooled(mode);
     let login = Login::new(&format!("app@{}", customer.id), PASSWORD, "app");
     let vault = Vault::start(Options::new(&[customer]));
     let (mut wire, mut other) = (vault.enter(&login), vault.enter(&login));
@@ -108,20 +127,27 @@ fn a_storm_of_cancels_is_calmed() {
     assert_eq!(wire.value("y"), "y");
     assert!(liar.cancels.lock().unwrap().len() <= 160);
     let secrets = liar.cancels.lock().unwrap().clone();
+    // In transaction pooling it runs nothing, so that nothing is to be cancelled.
     assert!(secrets.iter().all(|secret| *secret == secrets[0]), "one backend is meant");
 }
 
 /// Clients take turns on one backend while cancels for the former one rain down: none hits the next one.
 #[test]
 fn a_late_cancel_never_hits_the_next_client() {
+    for mode in MODES {
+        cancels_come_late(mode);
+    }
+}
+
+fn cancels_come_late(mode: &str) {
     let tenant = Postgres::shared(ANY).tenant("late");
-    let customer = Customer::of(&tenant).with(json!({ "limits": { "backends_max": 1 } }));
+    let customer = Customer::of(&tenant).pooled(mode).with(json!({ "limits": { "backends_max": 1 } }));
     let house = House { vault: Vault::start(Options::new(&[customer])), tenant };
     let port = house.vault.port;
     let mut pids = Vec::new();
     for round in 0..10 {
         let mut wire = house.enter();
-        pids.push(wire.key.0);
+        pids.push(wire.value("SELECT pg_backend_pid()"));
         let over = Arc::new(AtomicBool::new(false));
         let rain: Vec<_> = (0..3)
             .map(|_| {
@@ -137,8 +163,9 @@ fn a_late_cancel_never_hits_the_next_client() {
         wire.send(&terminate());
         drop(wire);
         let mut next = house.enter();
-        assert_eq!(next.sqlstate("SELECT pg_sleep(0.1)"), "", "round {round}");
-        assert_eq!(next.sqlstate("SELECT pg_sleep(0.1)"), "", "round {round}");
+        for _ in 0..2 {
+            assert_eq!(next.sqlstate("SELECT pg_sleep(0.1)"), "", "{mode}, round {round}");
+        }
         over.store(true, Ordering::SeqCst);
         rain.into_iter().for_each(|thread| thread.join().unwrap());
     }

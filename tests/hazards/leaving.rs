@@ -3,8 +3,10 @@
 use std::io::Read;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::support::messages::*;
-use crate::support::vault::House;
+use crate::support::vault::{House, MODES};
 use crate::support::wire::Wire;
 
 /// The ways to leave.
@@ -173,14 +175,18 @@ fn killed(house: &House, before: &str) -> (Vec<String>, Vec<String>) {
 
 #[test]
 fn a_killed_backend_is_told_in_the_servers_words_and_nothing_runs_afterwards() {
-    let house = House::new("killed");
-    house.direct().rows("CREATE TABLE t (x int)");
-    for before in ["SELECT 1", "BEGIN; INSERT INTO t VALUES (1)"] {
-        let (direct, through) = killed(&house, before);
-        assert_eq!(through, direct, "after {before}");
-        assert!(direct[0].starts_with("B ErrorResponse S=FATAL C=57P01"), "{direct:?}");
+    for mode in MODES {
+        let house = House::with("killed", |options| options.with(json!({ "pool": { "mode": mode } })));
+        house.direct().rows("CREATE TABLE t (x int)");
+        // With transaction pooling a session has no backend to lose behind its first `SELECT 1`.
+        let held = ["BEGIN; INSERT INTO t VALUES (1)", "CREATE TEMP TABLE mine (x int)", "SELECT 1"];
+        for before in &held[..if mode == "session" { 3 } else { 2 }] {
+            let (direct, through) = killed(&house, before);
+            assert_eq!(through, direct, "{mode}, after {before}");
+            assert!(direct[0].starts_with("B ErrorResponse S=FATAL C=57P01"), "{direct:?}");
+        }
+        assert_eq!(house.direct().value("SELECT count(*) FROM t"), "0", "{mode}");
     }
-    assert_eq!(house.direct().value("SELECT count(*) FROM t"), "0");
 }
 
 /// The client reads slowly; its backend is killed while half a row is under way.

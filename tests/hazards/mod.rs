@@ -12,6 +12,7 @@ mod framing;
 mod greetings;
 mod leaving;
 mod liars;
+mod lies;
 mod logins;
 mod records;
 mod scrubbed;

@@ -9,13 +9,13 @@ use serde_json::json;
 use crate::support::messages::*;
 use crate::support::postgres::{ANY, Postgres};
 use crate::support::unique;
-use crate::support::vault::{Customer, House, Options, Vault, through};
+use crate::support::vault::{Customer, House, MODES, Options, Vault, through};
 use crate::support::wire::Wire;
 
 /// A house whose customer has one backend, so that the next client gets the former one's.
-fn narrow(word: &str) -> House {
+fn narrow(word: &str, mode: &str) -> House {
     let tenant = Postgres::shared(ANY).tenant(word);
-    let customer = Customer::of(&tenant).with(json!({ "limits": { "backends_max": 1 } }));
+    let customer = Customer::of(&tenant).pooled(mode).with(json!({ "limits": { "backends_max": 1 } }));
     let vault = Vault::start(Options::new(&[customer]));
     House { vault, tenant }
 }
@@ -56,7 +56,12 @@ fn leave_traces(wire: &mut Wire, role: &str) {
 
 #[test]
 fn the_next_client_of_a_backend_sees_nothing_of_the_former_one() {
-    let house = narrow("former");
+    for mode in MODES {
+        nothing_is_seen(&narrow("former", mode));
+    }
+}
+
+fn nothing_is_seen(house: &House) {
     let role = unique("former_role");
     house.tenant.sql(&format!("CREATE ROLE {role}; GRANT {role} TO {}", house.tenant.role));
     house.direct().rows("CREATE SEQUENCE real");
@@ -96,21 +101,28 @@ fn the_next_client_of_a_backend_sees_nothing_of_the_former_one() {
 /// The scrub is done before the client sees the end: whoever waits for the end finds the locks free.
 #[test]
 fn what_a_client_held_is_free_when_its_connection_is_closed() {
-    let house = narrow("held");
-    for round in 0..5 {
-        let mut wire = house.enter();
-        wire.rows("SELECT pg_advisory_lock(7); CREATE TEMPORARY TABLE x (a int)");
-        wire.send(&terminate());
-        assert!(wire.rest().is_empty());
-        let mut other = house.direct();
-        assert_eq!(other.value("SELECT pg_try_advisory_lock(7)"), "t", "round {round}");
+    for mode in MODES {
+        let house = narrow("held", mode);
+        for round in 0..5 {
+            let mut wire = house.enter();
+            wire.rows("SELECT pg_advisory_lock(7); CREATE TEMPORARY TABLE x (a int)");
+            wire.send(&terminate());
+            assert!(wire.rest().is_empty());
+            let mut other = house.direct();
+            assert_eq!(other.value("SELECT pg_try_advisory_lock(7)"), "t", "{mode}, round {round}");
+        }
     }
 }
 
 /// A startup setting is its client's default: it comes back with RESET and goes with its client.
 #[test]
 fn startup_settings_are_never_seen_by_others() {
-    let house = narrow("defaults");
+    for mode in MODES {
+        defaults_are_kept_apart(&narrow("defaults", mode));
+    }
+}
+
+fn defaults_are_kept_apart(house: &House) {
     let login = house
         .login()
         .with("options", "-c statement_timeout=77s -c search_path=pg_catalog")
@@ -129,11 +141,20 @@ fn startup_settings_are_never_seen_by_others() {
 /// A message for the former client is never delivered to the next one.
 #[test]
 fn a_notification_goes_to_its_listener_only() {
-    let house = narrow("notified");
+    for mode in MODES {
+        listener_is_told(mode);
+    }
+}
+
+fn listener_is_told(mode: &str) {
+    let house = narrow("notified", mode);
     let mut wire = house.enter();
     wire.rows("LISTEN news");
     let pid = wire.value("SELECT pg_backend_pid()");
-    assert_eq!(i64::from(wire.key.0), pid.parse::<i64>().unwrap(), "the pid is the true one");
+    let true_pid: i64 = pid.parse().unwrap();
+    if mode == "session" {
+        assert_eq!(i64::from(wire.key.0), true_pid, "the pid is the true one");
+    }
     let mut sender = house.direct();
     let sender_pid: i64 = sender.value("SELECT pg_backend_pid()").parse().unwrap();
     sender.rows("NOTIFY news, 'for the listener'");
@@ -143,7 +164,7 @@ fn a_notification_goes_to_its_listener_only() {
     // Its own come with the transaction's end, and say its own pid.
     let own = wire.talk(&query("NOTIFY news, 'own'"));
     let own = own.iter().find(|frame| frame.tag == b'A').expect("its own notification");
-    assert_eq!(own.number(), i64::from(wire.key.0));
+    assert_eq!(own.number(), true_pid);
     wire.send(&terminate());
     sender.rows("NOTIFY news, 'too late'");
     let mut next = house.enter();
@@ -155,23 +176,29 @@ fn a_notification_goes_to_its_listener_only() {
 /// A backend that was killed while it lay in the pool is replaced without anybody seeing it.
 #[test]
 fn a_backend_that_died_idle_is_replaced_unseen() {
-    let house = narrow("idle");
-    for _ in 0..3 {
-        let pid = {
-            let mut wire = house.enter();
-            let pid = wire.value("SELECT pg_backend_pid()");
-            wire.send(&terminate());
-            wire.rest();
-            pid
-        };
-        house.tenant.sql(&format!("SELECT pg_terminate_backend({pid})"));
-        let begun = Instant::now();
-        while house.tenant.sql(&format!("SELECT 1 FROM pg_stat_activity WHERE pid = {pid}")).len() == 1 {
-            assert!(begun.elapsed() < Duration::from_secs(5));
+    for mode in MODES {
+        let house = narrow("idle", mode);
+        for _ in 0..3 {
+            dies_idle(&house);
         }
-        let mut wire = house.enter();
-        assert_ne!(wire.value("SELECT pg_backend_pid()"), pid);
     }
+}
+
+fn dies_idle(house: &House) {
+    let pid = {
+        let mut wire = house.enter();
+        let pid = wire.value("SELECT pg_backend_pid()");
+        wire.send(&terminate());
+        wire.rest();
+        pid
+    };
+    house.tenant.sql(&format!("SELECT pg_terminate_backend({pid})"));
+    let begun = Instant::now();
+    while house.tenant.sql(&format!("SELECT 1 FROM pg_stat_activity WHERE pid = {pid}")).len() == 1 {
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+    let mut wire = house.enter();
+    assert_ne!(wire.value("SELECT pg_backend_pid()"), pid);
 }
 
 /// Two customers on one server: whatever the other's database is called by, it is not reached.

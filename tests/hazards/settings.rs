@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::support::messages::*;
 use crate::support::postgres::{ANY, Postgres};
 use crate::support::transcript::{Frame, lines};
-use crate::support::vault::{Customer, House, Options, Vault};
+use crate::support::vault::{Customer, House, MODES, Options, Vault};
 use crate::support::wire::{Login, PROTOCOL_3_2, Wire};
 
 /// The greeting of a login, or its error; pids and keys left out.
@@ -116,7 +116,8 @@ fn negotiated(port: u16, login: &Login) -> Vec<Frame> {
 #[test]
 fn a_version_is_negotiated_exactly_once() {
     let tenant = Postgres::shared(ANY).tenant("negotiated");
-    let customer = Customer::of(&tenant).with(json!({ "limits": { "backends_max": 1 } }));
+    // With session pooling it is the login that waits for a backend.
+    let customer = Customer::of(&tenant).pooled("session").with(json!({ "limits": { "backends_max": 1 } }));
     let house = House { vault: Vault::start(Options::new(&[customer])), tenant };
     let mut login = house.login().with("_pq_.one", "1").with("_pq_.two", "2");
     login.version = (3 << 16) | 9999;
@@ -146,11 +147,12 @@ fn a_version_is_negotiated_exactly_once() {
     }
 }
 
-/// A client that waits for a backend longer than is allowed is told which limit it is; the one who holds it works on.
+/// A login that waits for a backend, as with session pooling, is told which limit it is when that takes longer than is
+/// allowed; the one who holds it works on.
 #[test]
 fn a_wait_for_a_backend_ends_and_is_told() {
     let tenant = Postgres::shared(ANY).tenant("waiting");
-    let customer = Customer::of(&tenant).with(json!({ "limits": { "backends_max": 1 } }));
+    let customer = Customer::of(&tenant).pooled("session").with(json!({ "limits": { "backends_max": 1 } }));
     let options = Options::new(&[customer]).with(json!({ "pool": { "wait_timeout_ms": 300 } }));
     let house = House { vault: Vault::start(options), tenant };
     let mut holder = house.enter();
@@ -165,8 +167,15 @@ fn a_wait_for_a_backend_ends_and_is_told() {
 /// However a login or a session ends, its place among the backends is free again.
 #[test]
 fn no_place_is_lost_however_a_login_fails() {
+    for mode in MODES {
+        places_are_free_again(mode);
+    }
+}
+
+fn places_are_free_again(mode: &str) {
     let tenant = Postgres::shared(ANY).tenant("places");
-    let customer = Customer::of(&tenant).with(json!({ "limits": { "backends_max": 1, "clients_max": 3 } }));
+    let limits = json!({ "limits": { "backends_max": 1, "clients_max": 3 } });
+    let customer = Customer::of(&tenant).pooled(mode).with(limits);
     let options = Options::new(&[customer]).with(json!({ "pool": { "wait_timeout_ms": 3000 } }));
     let house = House { vault: Vault::start(options), tenant };
     let port = house.vault.port;
@@ -181,13 +190,15 @@ fn no_place_is_lost_however_a_login_fails() {
         early.frame();
         early.vanish();
         let mut holder = house.enter();
+        // With transaction pooling that is what holds it.
+        holder.rows("BEGIN");
         let login = house.login();
         let waits = std::thread::spawn(move || {
             let wire = Wire::plain(port);
             let tcp = wire.tcp().try_clone().unwrap();
             let waiting = std::thread::spawn(move || {
                 let mut wire = wire;
-                wire.login(&login).is_ok()
+                wire.login(&login).is_ok_and(|()| wire.talk(&query("SELECT 'too late'")).is_empty())
             });
             std::thread::sleep(std::time::Duration::from_millis(200));
             tcp.shutdown(std::net::Shutdown::Both).unwrap();

@@ -180,6 +180,31 @@ impl Talk {
         Some((tag, self.packet()?))
     }
 
+    /// The next message of a client's or `DISCARD ALL`: what else OneVault itself asks is answered, honestly.
+    pub(crate) fn asked(&mut self) -> Option<(u8, Vec<u8>)> {
+        loop {
+            match self.hear()? {
+                (b'Q', body) if body.starts_with(b"/* onevault */") => {
+                    self.say(&all(&[complete("SET"), ready(b'I')]))?;
+                }
+                (b'P', body) if body.starts_with(b"_ov_examine\0") => self.examined()?,
+                other => return Some(other),
+            }
+        }
+    }
+
+    /// Nothing was left behind: six times no, and no settings.
+    fn examined(&mut self) -> Option<()> {
+        let mut syncs = 0;
+        while syncs < 2 {
+            syncs += usize::from(self.hear()?.0 == b'S');
+        }
+        let no = [&length(1)[..], b"f"].concat().repeat(6);
+        let found = message(b'D', &[&[0, 8][..], &no, &[0xff; 8]].concat());
+        let (parsed, bound, closed) = (message(b'1', b""), message(b'2', b""), message(b'3', b""));
+        self.say(&all(&[parsed, bound, found, complete("SELECT 1"), ready(b'I'), closed, ready(b'I')]))
+    }
+
     /// SCRAM up to the proof of both sides, and `AuthenticationOk`.
     pub(crate) fn prove(&mut self) -> Option<()> {
         let mut scram = Server::new(PASSWORD);
@@ -225,7 +250,7 @@ impl Talk {
     /// Answers up to the next `ReadyForQuery`; gives the query's text.
     pub(crate) fn serve_one(&mut self) -> Option<String> {
         loop {
-            match self.hear()? {
+            match self.asked()? {
                 (b'Q', body) => {
                     let text = String::from_utf8_lossy(&body[..body.len() - 1]).into_owned();
                     let said = if text == "DISCARD ALL" { complete(&text) } else { answer(&text) };

@@ -18,6 +18,9 @@ use super::wire::{Login, Wire};
 
 const START_TIME_MAX: Duration = Duration::from_secs(30);
 
+/// The ways to pool. What must hold in both is tried in both.
+pub(crate) const MODES: [&str; 2] = ["session", "transaction"];
+
 /// A customer's `config.yaml`, to be changed before it is written.
 #[derive(Debug, Clone)]
 pub(crate) struct Customer {
@@ -74,6 +77,11 @@ impl Customer {
 
     pub(crate) fn login(self, name: &str, verifier: &str) -> Self {
         self.with(json!({ "logins": { name: { "verifier": verifier } } }))
+    }
+
+    /// With this `pool.mode`.
+    pub(crate) fn pooled(self, mode: &str) -> Self {
+        self.with(json!({ "pool": { "mode": mode } }))
     }
 
     pub(crate) fn secret(mut self, name: &str, text: &str) -> Self {
