@@ -3,8 +3,6 @@
 //! What always holds: one round trip; the client's unnamed statement and portal outlive it; every name in the question
 //! is qualified, so that no `search_path` changes what it means; an answer that is not exactly one row is an error.
 
-use std::time::Duration;
-
 use super::Backend;
 use super::memory::Name;
 use super::scrub::ScrubError;
@@ -84,16 +82,9 @@ const QUESTION: &str = "/* onevault */ SELECT \
         FROM pg_catalog.unnest(pg_catalog.string_to_array($1, ',')) o (name))\0";
 
 /// Examines a backend that is in step, idle and owes nothing. Unless the server merely refused, it must be closed
-/// when this fails or is dropped: an answer may be half read.
-pub(super) async fn examine(
-    backend: &mut Backend,
-    own: &[Name],
-    limit: Duration,
-) -> Result<Findings, ScrubError> {
-    tokio::time::timeout(limit, ask(backend, own)).await.unwrap_or(Err(ScrubError::Timeout))
-}
-
-async fn ask(backend: &mut Backend, own: &[Name]) -> Result<Findings, ScrubError> {
+/// when this fails or is dropped: an answer may be half read. It takes as long as the server takes, as a statement of the
+/// client's would: closing the backend would lose all that the session has left there.
+pub(super) async fn examine(backend: &mut Backend, own: &[Name]) -> Result<Findings, ScrubError> {
     let Backend { stream, parameters, .. } = backend;
     let mut conversation = Conversation::new(stream, ANSWER_BYTES_MAX);
     conversation.send(&question(own)).await?;

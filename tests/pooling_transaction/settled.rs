@@ -5,6 +5,8 @@
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::support::messages::*;
 use crate::support::pooled::Pooled;
 use crate::support::wire::{Login, Wire};
@@ -105,4 +107,21 @@ fn a_cancel_that_comes_late_holds_nobody() {
         assert!(!pooled.pins().iter().any(|pin| pin.contains("unexamined")), "{:?}", pooled.pins());
     }
     pooled.steal();
+}
+
+/// What the server is asked between two transactions may wait for a lock, as a statement of the session's own might: that
+/// takes its time, and the session loses nothing.
+#[test]
+fn an_answer_that_is_long_in_coming_loses_nothing() {
+    let pooled = Pooled::with("settled_slowly", json!({ "pool": { "scrub_timeout_ms": 200 } }));
+    let mut mine = pooled.enter();
+    mine.rows("CREATE TEMP TABLE kept AS SELECT 'mine' AS x");
+    let tenant = &pooled.house.tenant;
+    let mut other = Wire::plain(tenant.postgres.port);
+    other.login(&tenant.postgres.superuser(&tenant.database)).unwrap();
+    other.rows("BEGIN; LOCK pg_catalog.pg_depend IN ACCESS EXCLUSIVE MODE");
+    mine.rows("SELECT pg_advisory_unlock_all()");
+    std::thread::sleep(Duration::from_millis(700));
+    other.rows("COMMIT");
+    assert_eq!(mine.value("SELECT x FROM kept"), "mine");
 }

@@ -154,12 +154,12 @@ impl Lease {
     /// session keeps its backend if the server merely refused; else it must be closed, as when the future is dropped.
     ///
     /// # Errors
-    /// [`ScrubError::Refused`] when the server refused; the others when its answer is not what was asked for, or late.
+    /// [`ScrubError::Refused`] when the server refused; the others when its answer is not what was asked for.
     pub async fn examine(&mut self, own: &[Name]) -> Result<Findings, ScrubError> {
         let limit: Duration = self.hold.chair.scrub_timeout();
         // A cancel that is under way would hit the question. What becomes of one that does not end is the session's.
         let _is_quiet = tokio::time::timeout(limit, self.kept.backend.target.close()).await;
-        Box::pin(examine::examine(&mut self.kept.backend, own, limit)).await
+        Box::pin(examine::examine(&mut self.kept.backend, own)).await
     }
 
     /// Closes the backend, whatever it is doing.

@@ -5,6 +5,9 @@ use super::*;
 use crate::backend::wire::Conversation;
 use crate::backend::{Findings, ScrubError};
 
+/// The oldest and the newest that are tried.
+const VERSIONS: [&str; 2] = ["15", "18"];
+
 /// What makes a finding, the finding, and what ends it.
 type Case = (&'static str, fn(&mut Findings), &'static str);
 
@@ -56,7 +59,7 @@ async fn house(cluster: &Cluster) -> (Backend, Pools, Lease) {
 
 #[tokio::test]
 async fn each_reason_is_found_while_it_lasts() {
-    for version in ["15", "18"] {
+    for version in VERSIONS {
         each_reason_is_found_on(version).await;
     }
 }
@@ -81,7 +84,7 @@ async fn each_reason_is_found_on(version: &str) {
 /// Settings with a dot are in no view; who knows their names is told their values, in whatever encoding, quoting and case.
 #[tokio::test]
 async fn settings_of_ones_own_are_found_by_their_names() {
-    for version in ["15", "18"] {
+    for version in VERSIONS {
         let cluster = Cluster::of(version);
         let (_owner, _pools, mut lease) = house(&cluster).await;
         let sql = "SET client_encoding = latin1; SET app.who = 'it''s, \\ = me'; SELECT set_config('App.Empty', '', false); \
@@ -98,7 +101,13 @@ async fn settings_of_ones_own_are_found_by_their_names() {
 /// `SET SESSION AUTHORIZATION` is found; a role that every login gets is not, but its absence is.
 #[tokio::test]
 async fn users_and_roles_are_those_of_a_login_or_found() {
-    let cluster = Cluster::start();
+    for version in VERSIONS {
+        users_and_roles_are_found_on(version).await;
+    }
+}
+
+async fn users_and_roles_are_found_on(version: &str) {
+    let cluster = Cluster::of(version);
     let (mut owner, _pools, _) = house(&cluster).await;
     let settings = "CREATE ROLE other; GRANT other TO small; ALTER ROLE small SET role = 'postgres'; \
         ALTER ROLE small IN DATABASE postgres SET role = 'other'";
@@ -115,8 +124,8 @@ async fn users_and_roles_are_those_of_a_login_or_found() {
     for (backend, steps) in [(&mut owner, &by_owner[..]), (&mut small, &by_small[..])] {
         for (sql, expected) in steps {
             ask(backend, sql).await.unwrap();
-            let found = crate::backend::examine::examine(backend, &[], Duration::from_secs(5)).await.unwrap();
-            assert_eq!(found.role, *expected, "after {sql}");
+            let found = crate::backend::examine::examine(backend, &[]).await.unwrap();
+            assert_eq!(found.role, *expected, "after {sql} on {version}");
         }
     }
 }
@@ -124,7 +133,13 @@ async fn users_and_roles_are_those_of_a_login_or_found() {
 /// What the client holds outlives the question, what came meanwhile is kept, and a refusal leaves the backend in step.
 #[tokio::test]
 async fn a_session_does_not_notice_that_it_is_examined() {
-    let cluster = Cluster::start();
+    for version in VERSIONS {
+        nothing_is_noticed_on(version).await;
+    }
+}
+
+async fn nothing_is_noticed_on(version: &str) {
+    let cluster = Cluster::of(version);
     let (mut owner, _pools, mut lease) = house(&cluster).await;
     // Parse of the unnamed statement, Sync; later Bind, Execute, Sync.
     assert_eq!(talk(&mut lease, b"P\0\0\0\x13\0SELECT 4711\0\0\0S\0\0\0\x04").await, b"1Z");
