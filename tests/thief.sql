@@ -3,7 +3,7 @@ SET TimeZone = 'Pacific/Kiritimati'; SET search_path = thief; SET DateStyle = 'G
 SET bytea_output = escape; SET IntervalStyle = iso_8601; SET extra_float_digits = -15; SET work_mem = '64kB';
 SET enable_seqscan = off; SET enable_hashjoin = off; SET statement_timeout = '77s'; SET custom.key = 'stolen';
 SET default_transaction_isolation = serializable; SET client_min_messages = error; SET lc_numeric = 'C'; SET lc_messages = 'C';
-SELECT pg_backend_pid();
+SELECT 'stolen';
 BEGIN; SET LOCAL search_path = pg_catalog; SET LOCAL work_mem = '128kB'; ROLLBACK;
 BEGIN; SET row_security = off; SAVEPOINT a; SET plan_cache_mode = force_generic_plan; ROLLBACK TO a; COMMIT;
 PREPARE s1 AS SELECT 'stolen'; EXECUTE s1; DEALLOCATE s1;
