@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::messages::*;
-use crate::support::pooled::Pooled;
+use crate::support::pooled::{Pooled, say};
+use crate::support::transcript::lines;
 use crate::support::wire::{Login, Wire};
 
 const PERSON: &str = "SELECT current_setting('app.person')";
@@ -88,6 +89,39 @@ fn a_statement_timeout_is_its_sessions_own() {
         let frames = born_hasty.talk(&query(PERSON));
         let answer = frames.iter().find(|frame| frame.is_error());
         assert!(answer.is_none_or(|error| error.field('C') == "57014"), "{frames:?}");
+    }
+}
+
+/// `transaction_timeout`, which there is since 17, ends a long transaction of the session that set it, busy or idle, as on
+/// a connection of its own. Nobody else's is any shorter for it.
+#[test]
+fn a_transaction_timeout_is_its_sessions_own() {
+    let pooled = Pooled::on(18, "settled_span");
+    let mut other = pooled.enter();
+    let long = "BEGIN; SELECT pg_sleep(0.7); COMMIT";
+    for (hasty, limit) in
+        [("SET transaction_timeout = '300ms'", None), ("SELECT 1", Some("-c transaction_timeout=300ms"))]
+    {
+        for busy in ["SELECT pg_sleep(5)", "SELECT 'idle'"] {
+            let login = |login: Login| {
+                limit.map_or_else(|| login.clone(), |limit| login.clone().with("options", limit))
+            };
+            let heard = pooled.both_as(&login, |wire, steal| {
+                let mut heard = say(wire, &query(hasty));
+                for step in ["SHOW transaction_timeout", "SELECT pg_sleep(0.1)"] {
+                    steal();
+                    heard.extend(say(wire, &query(step)));
+                }
+                steal();
+                heard.extend(say(wire, &query("BEGIN")));
+                wire.send(&query(busy));
+                heard.extend(lines(&wire.rest()));
+                heard
+            });
+            assert!(heard.last().is_some_and(|line| line.contains("C=25P04")), "{heard:#?}");
+            assert_eq!(other.sqlstate(long), "");
+            assert_eq!(other.value("SHOW transaction_timeout"), "0");
+        }
     }
 }
 

@@ -68,16 +68,21 @@ impl Pooled {
 
     /// With changes of the customer's own configuration.
     pub(crate) fn for_customer(word: &str, changes: Value) -> Self {
-        Self::build(word, 1, json!({}), changes)
+        Self::build(ANY, (word, 1), json!({}), changes)
+    }
+
+    /// On this version of PostgreSQL.
+    pub(crate) fn on(version: u32, word: &str) -> Self {
+        Self::build(version, (word, 1), json!({}), json!({}))
     }
 
     /// With so many backends.
     pub(crate) fn of(word: &str, backends_max: u32, changes: Value) -> Self {
-        Self::build(word, backends_max, changes, json!({}))
+        Self::build(ANY, (word, backends_max), changes, json!({}))
     }
 
-    fn build(word: &str, backends_max: u32, changes: Value, own: Value) -> Self {
-        let tenant = Postgres::shared(ANY).tenant(word);
+    fn build(version: u32, (word, backends_max): (&str, u32), changes: Value, own: Value) -> Self {
+        let tenant = Postgres::shared(version).tenant(word);
         tenant.direct().rows(SCENE);
         let customer = pooled(Customer::of(&tenant), &tenant.verifier(), backends_max).with(own);
         let mut config = json!({ "pool": { "wait_timeout_ms": WAIT_TIMEOUT_MS } });
