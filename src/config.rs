@@ -208,7 +208,7 @@ impl Config {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Pool {
-    /// `session`: a backend belongs to its client from login to end; `transaction`: for a transaction.
+    /// `transaction`: a backend belongs to its client for a transaction; `session`: from login to end.
     pub mode: PoolMode,
     /// Dials a new backend for every session instead of reusing scrubbed ones; this is session pooling.
     pub fresh_backends: bool,
@@ -229,7 +229,7 @@ pub struct Pool {
 impl Default for Pool {
     fn default() -> Self {
         Self {
-            mode: PoolMode::Session,
+            mode: PoolMode::Transaction,
             fresh_backends: false,
             prepared_statements_max: 200,
             connect_timeout_ms: 5_000,

@@ -293,7 +293,11 @@ pub fn human(shown: &Shown<'_>, text: &[u8]) -> String {
         Entry::SessionOpen { who, .. } => {
             let _ = write!(out, " s{} database", who.session);
             word(&mut out, who.database.kept);
-            let _ = write!(out, " pid {} by", who.backend_pid);
+            // With transaction pooling a session begins without one.
+            if who.backend_pid != 0 {
+                let _ = write!(out, " pid {}", who.backend_pid);
+            }
+            out.push_str(" by");
             word(&mut out, who.credential.kept);
         }
         Entry::SessionClose { who, reason, .. } => {

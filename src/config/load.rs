@@ -115,9 +115,11 @@ fn check_servers(config: &Config, tree: &Node, faults: &mut Vec<Fault>) {
     }
 }
 
-/// A backend that is dialled for one session cannot go from session to session.
+/// A backend that is dialled for one session cannot go from session to session. Where no mode is said, it is the one that
+/// `fresh_backends` means.
 fn check_pool(tree: &Node, config: &Config, faults: &mut Vec<Fault>) {
-    if config.pool.fresh_backends && config.pool.mode == PoolMode::Transaction {
+    let is_said = tree.has(&["pool", "mode"]);
+    if config.pool.fresh_backends && config.pool.mode == PoolMode::Transaction && is_said {
         faults.push(Fault::new(tree.place(&["pool", "mode"]), FRESH_IS_SESSION));
     }
 }
@@ -151,6 +153,18 @@ mod tests {
         assert_eq!((config.limits.clients_max, config.tls.min_version), (7, TlsVersion::V1_3));
         assert_eq!(config.limits.backends_max, 1_000);
         assert_eq!(parse("audit: {mode: write_ahead}").unwrap().audit.mode, AuditMode::WriteAhead);
+    }
+
+    #[test]
+    fn fresh_backends_need_no_word_about_the_mode() {
+        for text in ["pool: {fresh_backends: true}", "pool: {fresh_backends: true, mode: session}"] {
+            assert!(parse(text).unwrap().pool.fresh_backends, "{text}");
+        }
+        let place = "1:14: ";
+        assert_eq!(
+            faults("pool: {mode: transaction, fresh_backends: true}"),
+            [format!("{place}{FRESH_IS_SESSION}")]
+        );
     }
 
     #[test]

@@ -64,6 +64,16 @@ impl Node {
         next.map_or(self.place, |next| next.place(rest))
     }
 
+    /// Whether maps lead to a value with these keys.
+    #[must_use]
+    pub fn has(&self, path: &[&str]) -> bool {
+        let Some((first, rest)) = path.split_first() else { return true };
+        match &self.value {
+            Value::Map(entries) => entries.iter().any(|entry| entry.key == *first && entry.value.has(rest)),
+            Value::Scalar { .. } | Value::List(_) => false,
+        }
+    }
+
     /// The texts of a map's keys.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         let entries = match &self.value {

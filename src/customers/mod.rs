@@ -324,11 +324,7 @@ impl Customer {
         if self.fresh_backends == Some(true) {
             return PoolMode::Session;
         }
-        let of_all = if self.fresh_backends.unwrap_or(default.fresh_backends) {
-            PoolMode::Session
-        } else {
-            default.mode
-        };
+        let of_all = if default.fresh_backends { PoolMode::Session } else { default.mode };
         self.pool_mode.unwrap_or(of_all)
     }
 

@@ -332,11 +332,12 @@ fn a_login_says_more_than_its_customer_and_the_customer_more_than_the_configurat
         (customer.pool_mode(&app, default), customer.timeouts(&Limits::default()))
     };
     let (session, transaction) = (PoolMode::Session, PoolMode::Transaction);
-    let by_transaction = Pool { mode: transaction, ..Pool::default() };
+    let (by_transaction, by_session) = (Pool::default(), Pool { mode: session, ..Pool::default() });
     let fresh = Pool { fresh_backends: true, ..Pool::default() };
     let mode = |lines, login, default: &Pool| of(lines, login, default).0;
-    assert_eq!(mode("", "", &Pool::default()), session);
-    assert_eq!(mode("", "", &by_transaction), transaction);
+    assert_eq!(mode("", "", &by_session), session);
+    assert_eq!(mode("", "", &by_transaction), transaction, "the default");
+    assert_eq!(mode("", "", &fresh), session, "without a word about the mode");
     assert_eq!(mode("pool: {mode: session}\n", "", &by_transaction), session);
     assert_eq!(mode("pool: {mode: session}\n", "pool: {mode: transaction}", &by_transaction), transaction);
     assert_eq!(mode("pool: {fresh_backends: true}\n", "", &by_transaction), session);
