@@ -239,7 +239,9 @@ impl<'a> Relay<'a> {
         let is_spent = lease.is_out_of_step() && lease.owed() == 0 && self.down.out.is_empty();
         if matches!(self.stage, Stage::Asking(_)) {
             // The backend says what was left behind, and then everything goes on.
-            ready!(self.poll_stage(cx));
+            if self.poll_stage(cx).is_pending() {
+                return self.poll_asking(cx);
+            }
             if self.is_lost {
                 return Poll::Ready(End::BackendLeft { told: false });
             }
@@ -265,6 +267,17 @@ impl<'a> Relay<'a> {
             Some(_) if self.told => End::BackendLeft { told: true },
             Some(reason) => reason,
             None => End::Terminated,
+        }
+    }
+
+    /// Whether the client has left for good while its backend is asked, which may take the server any time. What it said
+    /// last is done all the same, if the answer is not long in coming.
+    fn poll_asking(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        loop {
+            ready!(self.watch.poll_tick(cx));
+            if watch::has_left(self.client) && self.watch.is_enough() {
+                return Poll::Ready(End::ClientLeft);
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 //! Source: sql-set, runtime-config-client#GUC-STATEMENT-TIMEOUT
 
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -150,6 +150,8 @@ fn an_answer_that_is_long_in_coming_loses_nothing() {
     let pooled = Pooled::with("settled_slowly", json!({ "pool": { "scrub_timeout_ms": 200 } }));
     let mut mine = pooled.enter();
     mine.rows("CREATE TEMP TABLE kept AS SELECT 'mine' AS x");
+    // What the server is asked behind that is answered before this is.
+    mine.rows("SELECT 1");
     let tenant = &pooled.house.tenant;
     let mut other = Wire::plain(tenant.postgres.port);
     other.login(&tenant.postgres.superuser(&tenant.database)).unwrap();
@@ -158,4 +160,28 @@ fn an_answer_that_is_long_in_coming_loses_nothing() {
     std::thread::sleep(Duration::from_millis(700));
     other.rows("COMMIT");
     assert_eq!(mine.value("SELECT x FROM kept"), "mine");
+}
+
+/// And a client that leaves meanwhile leaves nobody waiting for it.
+#[test]
+fn who_leaves_while_an_answer_is_long_in_coming_is_gone() {
+    let pooled = Pooled::new("settled_alone");
+    let tenant = &pooled.house.tenant;
+    let mut other = Wire::plain(tenant.postgres.port);
+    other.login(&tenant.postgres.superuser(&tenant.database)).unwrap();
+    let mut mine = pooled.enter();
+    mine.rows("CREATE TEMP TABLE kept AS SELECT 'mine' AS x");
+    // What the server is asked behind that is answered before this is.
+    mine.rows("SELECT 1");
+    other.rows("BEGIN; LOCK pg_catalog.pg_depend IN ACCESS EXCLUSIVE MODE");
+    mine.rows("SELECT pg_advisory_unlock_all()");
+    let clients = || pooled.house.vault.http("/metrics").lines().any(|line| line == "onevault_clients 0");
+    assert!(!clients());
+    drop(mine);
+    let begun = Instant::now();
+    while !clients() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the session is still there");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    other.rows("COMMIT");
 }
