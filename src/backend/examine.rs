@@ -12,6 +12,8 @@ use crate::protocol::tag::{backend as tag, frontend};
 
 /// What a server may say in answer, in bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// Of which so much in one row.
+const ROW_BYTES_MAX: u32 = 1 << 20;
 
 /// What was found. Nothing is the default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -47,6 +49,7 @@ const TEXT: [u8; 4] = 25_u32.to_be_bytes();
 
 /// A role that `ALTER ROLE .. SET role` or `ALTER DATABASE .. SET role` gives every session is nobody's doing.
 /// What a transaction sets for itself looks like a setting of the session's, but the next transaction starts without it.
+/// Of a value so much is asked for that it is seen to be too long to be said again.
 /// Whatever lies in a schema depends on it; pg_depend has an index for that, the catalogues themselves have none.
 const QUESTION: &str = "/* onevault */ SELECT \
     pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid AND EXISTS (SELECT FROM pg_catalog.pg_depend d \
@@ -71,13 +74,13 @@ const QUESTION: &str = "/* onevault */ SELECT \
     (SELECT pg_catalog.string_agg( \
         pg_catalog.encode(pg_catalog.convert_to(s.name, pg_catalog.pg_client_encoding()), 'hex') \
         OPERATOR(pg_catalog.||) '=' OPERATOR(pg_catalog.||) \
-        pg_catalog.encode(pg_catalog.convert_to(s.setting, pg_catalog.pg_client_encoding()), 'hex'), ',') \
+        pg_catalog.encode(pg_catalog.convert_to(pg_catalog.left(s.setting, 16385), pg_catalog.pg_client_encoding()), 'hex'), ',') \
         FROM pg_catalog.pg_settings s WHERE s.source OPERATOR(pg_catalog.=) 'session' \
         AND s.name OPERATOR(pg_catalog.<>) ALL (ARRAY[ \
             'transaction_deferrable', 'transaction_isolation', 'transaction_read_only'])), \
     (SELECT pg_catalog.string_agg(o.name OPERATOR(pg_catalog.||) '=' OPERATOR(pg_catalog.||) \
-        pg_catalog.encode(pg_catalog.convert_to(pg_catalog.current_setting( \
-            pg_catalog.convert_from(pg_catalog.decode(o.name, 'hex'), 'SQL_ASCII'), true), \
+        pg_catalog.encode(pg_catalog.convert_to(pg_catalog.left(pg_catalog.current_setting( \
+            pg_catalog.convert_from(pg_catalog.decode(o.name, 'hex'), 'SQL_ASCII'), true), 16385), \
             pg_catalog.pg_client_encoding()), 'hex'), ',') \
         FROM pg_catalog.unnest(pg_catalog.string_to_array($1, ',')) o (name))\0";
 
@@ -86,7 +89,7 @@ const QUESTION: &str = "/* onevault */ SELECT \
 /// client's would: closing the backend would lose all that the session has left there.
 pub(super) async fn examine(backend: &mut Backend, own: &[Name]) -> Result<Findings, ScrubError> {
     let Backend { stream, parameters, .. } = backend;
-    let mut conversation = Conversation::new(stream, ANSWER_BYTES_MAX);
+    let mut conversation = Conversation::new(stream, ANSWER_BYTES_MAX).with_messages_of(ROW_BYTES_MAX);
     conversation.send(&question(own)).await?;
     let (mut findings, mut aside, mut refused) = (None, Vec::new(), false);
     let mut syncs = 2;

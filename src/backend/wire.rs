@@ -1,7 +1,7 @@
 //! Messages one at a time, while OneVault itself talks to a server: logins and scrubs.
 //!
-//! What always holds: the whole conversation has a budget in bytes, a message at most 64 KiB; a server cannot make
-//! us keep more. Time is limited by whoever waits.
+//! What always holds: the whole conversation has a budget in bytes, a message at most 64 KiB where nothing else is said; a
+//! server cannot make us keep more. Time is limited by whoever waits.
 
 use std::fmt;
 use std::io;
@@ -17,6 +17,7 @@ pub(super) struct Conversation<'a> {
     stream: &'a mut Stream,
     buffer: Vec<u8>,
     budget_bytes: usize,
+    message_bytes_max: u32,
 }
 
 /// One message as it came.
@@ -61,7 +62,12 @@ impl From<io::Error> for WireError {
 impl<'a> Conversation<'a> {
     /// Starts a conversation in which the server may say at most `budget_bytes`.
     pub(super) const fn new(stream: &'a mut Stream, budget_bytes: usize) -> Self {
-        Self { stream, buffer: Vec::new(), budget_bytes }
+        Self { stream, buffer: Vec::new(), budget_bytes, message_bytes_max: LOGIN_BYTES_MAX }
+    }
+
+    /// The same, where one message may be so large.
+    pub(super) fn with_messages_of(self, message_bytes_max: u32) -> Self {
+        Self { message_bytes_max, ..self }
     }
 
     pub(super) async fn send(&mut self, bytes: &[u8]) -> Result<(), WireError> {
@@ -73,7 +79,7 @@ impl<'a> Conversation<'a> {
     pub(super) async fn next(&mut self) -> Result<Message, WireError> {
         loop {
             if let Split::Whole(found, rest) =
-                frame::split(&self.buffer, LOGIN_BYTES_MAX).map_err(WireError::Frame)?
+                frame::split(&self.buffer, self.message_bytes_max).map_err(WireError::Frame)?
             {
                 let (message, rest_bytes) = (Message { tag: found.tag, raw: found.raw.to_vec() }, rest.len());
                 let taken = self.buffer.len().saturating_sub(rest_bytes);
