@@ -25,6 +25,8 @@ pub(crate) struct Named {
     pub(crate) prepared: Arc<Prepared>,
     /// What it leaves behind when it runs; none when that is nothing.
     pub(crate) effects: Option<Arc<Effects>>,
+    /// Its text is not kept: it is where it was parsed, by the client's own name, and nowhere else.
+    pub(crate) is_held: bool,
 }
 
 /// What a name takes beside its own bytes, about.
@@ -34,8 +36,28 @@ const NAME_BYTES: usize = 128;
 const STATEMENT_BYTES: usize = 128;
 
 impl Named {
-    fn bytes(&self) -> usize {
-        STATEMENT_BYTES + self.prepared.text().len() + self.prepared.types().len()
+    fn weight(&self) -> Weight {
+        let bytes = STATEMENT_BYTES + self.prepared.text().len() + self.prepared.types().len();
+        Weight { bytes, held: usize::from(self.is_held) }
+    }
+}
+
+/// What statements take in memory, about, and how many of them are held where they are.
+#[derive(Debug, Clone, Copy, Default)]
+struct Weight {
+    bytes: usize,
+    held: usize,
+}
+
+impl Weight {
+    const fn add(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.held += other.held;
+    }
+
+    const fn remove(&mut self, other: Self) {
+        self.bytes -= other.bytes;
+        self.held -= other.held;
     }
 }
 
@@ -52,7 +74,7 @@ struct Slot {
     live: Option<Named>,
     sent: VecDeque<Change>,
     /// What `live` and `sent` take.
-    bytes: usize,
+    weight: Weight,
 }
 
 impl Slot {
@@ -71,7 +93,7 @@ impl Slot {
 
     fn send(&mut self, change: Change) {
         if let Change::Parse(named) = &change {
-            self.bytes += named.bytes();
+            self.weight.add(named.weight());
         }
         self.sent.push_back(change);
     }
@@ -80,7 +102,7 @@ impl Slot {
     fn answered(&mut self) -> Option<Change> {
         let change = self.sent.pop_front()?;
         if let Change::Parse(named) = &change {
-            self.bytes -= named.bytes();
+            self.weight.remove(named.weight());
         }
         if self.sent.is_empty() && self.sent.capacity() > 8 {
             self.sent = VecDeque::new();
@@ -89,8 +111,8 @@ impl Slot {
     }
 
     fn stand_for(&mut self, named: Option<Named>) {
-        self.bytes += named.as_ref().map_or(0, Named::bytes);
-        self.bytes -= self.live.as_ref().map_or(0, Named::bytes);
+        self.weight.add(named.as_ref().map_or(Weight::default(), Named::weight));
+        self.weight.remove(self.live.as_ref().map_or(Weight::default(), Named::weight));
         self.live = named;
     }
 }
@@ -99,7 +121,7 @@ impl Slot {
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     named: HashMap<Name, Slot>,
-    bytes: usize,
+    weight: Weight,
 }
 
 impl Names {
@@ -159,8 +181,11 @@ impl Names {
             slot.stand_for(None);
             !slot.sent.is_empty()
         });
-        let each = |(name, slot): (&Name, &Slot)| NAME_BYTES + name.len() + slot.bytes;
-        self.bytes = self.named.iter().map(each).sum();
+        self.weight = Weight::default();
+        for (name, slot) in &self.named {
+            self.weight.add(slot.weight);
+            self.weight.bytes += NAME_BYTES + name.len();
+        }
     }
 
     /// Every name and what it stands for, for a message that is sent next.
@@ -170,22 +195,27 @@ impl Names {
 
     /// What all of them take, about, in bytes. Text counts for each name, although sessions share it.
     pub(crate) const fn bytes(&self) -> usize {
-        self.bytes
+        self.weight.bytes
+    }
+
+    /// Whether one of them holds its backend.
+    pub(crate) const fn are_held(&self) -> bool {
+        self.weight.held > 0
     }
 
     fn change(&mut self, name: &[u8], change: impl FnOnce(&mut Slot)) {
         let name = significant(name);
         if !self.named.contains_key(name) {
             self.named.insert(name.into(), Slot::default());
-            self.bytes += NAME_BYTES + name.len();
+            self.weight.bytes += NAME_BYTES + name.len();
         }
         let Some(slot) = self.named.get_mut(name) else { return };
-        let before = slot.bytes;
+        self.weight.remove(slot.weight);
         change(slot);
-        self.bytes = self.bytes + slot.bytes - before;
+        self.weight.add(slot.weight);
         if slot.is_empty() {
             self.named.remove(name);
-            self.bytes -= NAME_BYTES + name.len();
+            self.weight.bytes -= NAME_BYTES + name.len();
         }
     }
 }

@@ -16,11 +16,10 @@ use crate::protocol::frontend::{Parse, Target};
 use crate::protocol::sqlstate::SqlState;
 use crate::protocol::tag::frontend;
 
-use super::classify::{Classifier, Rules, carried};
+use super::classify::{Rules, carried};
 use super::commons::Habits;
 use super::effect::{About, Effect, Effects, Suspicion};
 use super::lease::Request;
-use super::ledger::Long;
 use super::names::Names;
 use super::note::{Injected, Listener, Note, Told};
 use super::pins::{Pins, Reason, Shown};
@@ -31,6 +30,9 @@ use super::unnamed::Unnamed;
 
 mod checks;
 mod found;
+mod large;
+
+pub(crate) use large::Reading;
 mod stepping;
 
 /// What a session is made of that is the same for its whole life.
@@ -68,7 +70,7 @@ pub(crate) struct Pooled {
     /// The backend knows this session's statements by their own names, because SQL speaks of them.
     pub(crate) own_names: bool,
     /// A text that arrives in pieces.
-    pub(crate) long: Option<Box<Classifier>>,
+    pub(crate) long: Option<Box<Reading>>,
     /// How long it may be idle by its startup settings.
     idle_default: Option<Duration>,
     /// What the client was last told of the server's parameters.
@@ -362,27 +364,6 @@ impl Pooled {
             | Note::Bound(_)
             | Note::Changed
             | Note::Injected(_) => {}
-        }
-    }
-
-    /// A large text stays where it is.
-    fn hold_large(&mut self) {
-        if self.unnamed.is_large() {
-            self.pins.add(Reason::LargeStatement);
-        } else if !self.own_names {
-            self.pins.remove(Reason::LargeStatement);
-        }
-    }
-
-    /// More of a text too large to be read at once.
-    pub(crate) fn read_on(&mut self, part: &[u8], last: bool, text: &mut Long) {
-        let Some(classifier) = &mut self.long else { return };
-        classifier.feed(part);
-        if last && let Some(classifier) = self.long.take() {
-            let effects = classifier.finish();
-            if !effects.is_empty() {
-                text.annotate(Note::Effects(Arc::new(effects), 0));
-            }
         }
     }
 

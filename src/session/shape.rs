@@ -17,14 +17,14 @@ use crate::protocol::tag::frontend;
 use crate::protocol::write;
 
 use super::changes::speaks_of_names;
-use super::classify::{Classifier, classify, set_by_parameter};
+use super::classify::{classify, set_by_parameter};
 use super::effect::{Effect, Effects};
 use super::lease::Request;
 use super::ledger::Ledger;
 use super::names::Named;
 use super::note::{Injected, Note, Parsed};
-use super::pins::Reason;
-use super::pooled::Pooled;
+use super::pooled::{Pooled, Reading};
+use super::shown::first_word;
 use super::statements::significant;
 
 mod own;
@@ -107,10 +107,17 @@ impl Shaper<'_> {
         match tag {
             frontend::QUERY if whole => Ok(self.simple(views::query(body))),
             frontend::QUERY => {
+                // What it does is known when it has gone. What it speaks of, its beginning may tell.
+                let first = first_word(views::query(body));
+                if matches!(first.as_deref(), Some(b"execute" | b"prepare" | b"deallocate")) {
+                    if self.ledger.changes().is_open_for_names() {
+                        return Ok(self.wait());
+                    }
+                    self.prepare_for(&Effects { statements: 1, list: vec![(0, Effect::SqlPrepare)] }, true);
+                }
                 self.pooled.unnamed.ending();
-                // What it does is known when it has gone.
                 self.own_sequences();
-                self.pooled.long = Some(Box::new(Classifier::new(&self.pooled.made.rules)));
+                self.pooled.long = Some(Reading::query(&self.pooled.made.rules));
                 Ok(Form::AsIs(Note::None))
             }
             frontend::PARSE => self.parse(raw, body, whole),
@@ -175,22 +182,19 @@ impl Shaper<'_> {
     fn parse(&mut self, raw: &[u8], body: &[u8], whole: bool) -> Result<Form, FrameError> {
         let Parse { name, text } = Parse::read(body);
         let name = significant(name);
-        if name.is_empty() {
-            return Ok(Form::AsIs(self.unnamed(body, text, whole)));
-        }
         if !whole {
-            // Too large to be kept: it stays where it is, by its own name.
-            self.give_own_names();
-            self.pooled.pin(Reason::LargeStatement);
+            self.large_parse(name);
             return Ok(Form::AsIs(Note::None));
+        }
+        if name.is_empty() {
+            return Ok(Form::AsIs(self.unnamed(body, text)));
         }
         if self.pooled.journal.is_local() && !self.pooled.own_names {
             // It is read by settings that no other backend will have.
             self.give_own_names();
             self.pooled.reads_locally();
-        } else if self.pooled.names.bytes() > NAMES_BYTES_MAX && !self.pooled.own_names {
+        } else if self.pooled.names.bytes() > NAMES_BYTES_MAX {
             self.give_own_names();
-            self.pooled.pin(Reason::LargeStatement);
         }
         let effects = classify(text, &self.pooled.made.rules);
         let effects = (!effects.is_empty()).then(|| Arc::new(effects));
@@ -209,10 +213,21 @@ impl Shaper<'_> {
         self.make_room(id);
         rewrite::statement(frontend::PARSE, raw, &backend_name(id), self.out)?;
         self.memory.prepared.insert(id);
-        self.pooled.names.sent(name, Named { prepared: Arc::clone(&prepared), effects });
+        self.pooled.names.sent(name, Named { prepared: Arc::clone(&prepared), effects, is_held: false });
         self.pooled.to_check = Some((Arc::clone(&prepared), name.into()));
         self.pooled.unchecked.push((id, name.into()));
         Ok(Form::Replaced(Note::Named(prepared)))
+    }
+
+    /// A `Parse` too large to be kept: a named one stays where it is, by its own name.
+    fn large_parse(&mut self, name: &[u8]) {
+        if !name.is_empty() {
+            self.give_own_names();
+            self.pooled.is_known_by_name();
+        }
+        if name.is_empty() || self.pooled.names.get(name).is_none() {
+            self.pooled.long = Some(Reading::parse(&self.pooled.made.rules, name));
+        }
     }
 
     /// A `Parse` of a name that lives: the server is to say so itself, once it has found nothing else to complain of.
@@ -231,19 +246,20 @@ impl Shaper<'_> {
         if self.pooled.names.get(name).is_some() {
             return Note::None;
         }
-        let types = types_of(body, text);
+        let is_held = self.pooled.names.bytes() > NAMES_BYTES_MAX;
+        let (text, types) = if is_held { (&b""[..], &b"\0\0"[..]) } else { (text, types_of(body, text)) };
         let prepared = self.pooled.made.interner.intern(text, types, self.pooled.settings());
-        self.pooled.names.sent(name, Named { prepared, effects });
+        self.pooled.names.sent(name, Named { prepared, effects, is_held });
         Note::Own
     }
 
-    fn unnamed(&mut self, body: &[u8], text: &[u8], whole: bool) -> Note {
+    fn unnamed(&mut self, body: &[u8], text: &[u8]) -> Note {
         let rules = &self.pooled.made.rules;
         let effects = || {
-            let effects = if whole { classify(text, rules) } else { Effects::default() };
+            let effects = classify(text, rules);
             (!effects.is_empty()).then(|| Arc::new(effects))
         };
-        Note::Unnamed(self.pooled.unnamed.sent(whole.then_some(body), effects))
+        Note::Unnamed(self.pooled.unnamed.sent(Some(body), effects))
     }
 
     fn bind(&mut self, raw: &[u8], body: &[u8]) -> Result<Form, FrameError> {

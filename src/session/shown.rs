@@ -62,6 +62,16 @@ fn known(body: &[u8], total_bytes: usize) -> &[u8] {
 /// data has no columns without a `RETURNING`, whatever rules there are; `EXPLAIN` and `SHOW` say in their text what theirs are;
 /// those of `FETCH` and `EXECUTE` are never compared by a server, and belong to what they speak of.
 pub(crate) fn is_sure(text: &[u8], has_columns: bool) -> bool {
+    match first_word(text).as_deref() {
+        Some(b"explain" | b"show" | b"fetch" | b"execute") => true,
+        // A procedure may be made anew, and give something then.
+        Some(b"call") => false,
+        _ => !has_columns,
+    }
+}
+
+/// The word that a text begins with, in lower case.
+pub(crate) fn first_word(text: &[u8]) -> Option<Vec<u8>> {
     let mut first: Option<Vec<u8>> = None;
     let mut look = |token: &Token<'_>| {
         if token.kind == Kind::Word && first.is_none() {
@@ -70,13 +80,8 @@ pub(crate) fn is_sure(text: &[u8], has_columns: bool) -> bool {
     };
     let mut lexer = Lexer::new(true);
     lexer.feed(text, &mut |token| look(&token));
-    let whole = lexer.finish(&mut |token| look(&token));
-    match first.as_deref() {
-        Some(b"explain" | b"show" | b"fetch" | b"execute") => whole,
-        // A procedure may be made anew, and give something then.
-        Some(b"call") => false,
-        _ => !has_columns && whole,
-    }
+    let _ = lexer.finish(&mut |token| look(&token));
+    first
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod copies;
 mod deaths;
 mod habits;
 mod held;
+mod large;
 mod leaving;
 mod names;
 mod news;

@@ -9,7 +9,7 @@ use crate::backend::tests::cluster::{Cluster, exchange};
 
 fn named(text: &str) -> Named {
     let prepared = Interner::default().intern(text.as_bytes(), b"\0\0", &Carried::default());
-    Named { prepared, effects: None }
+    Named { prepared, effects: None, is_held: text == "held" }
 }
 
 fn text(names: &Names, name: &str) -> Option<String> {
@@ -44,6 +44,30 @@ fn what_is_deallocated_does_not_take_what_was_sent_behind_it() {
     names.clear();
     names.parsed(b"t");
     assert_eq!(text(&names, "t").as_deref(), Some("B"));
+}
+
+#[test]
+fn a_statement_is_held_from_its_parse_to_its_end() {
+    let mut names = Names::default();
+    let ends: [fn(&mut Names); 3] = [
+        |names| names.failed(b"s"),
+        |names| (names.parsed(b"s"), names.closed(b"s")).1,
+        |names| {
+            names.parsed(b"s");
+            names.clear();
+        },
+    ];
+    for end in ends {
+        names.sent(b"t", named("A"));
+        assert!(!names.are_held());
+        names.sent(b"s", named("held"));
+        names.parsed(b"t");
+        assert!(names.are_held());
+        end(&mut names);
+        assert!(!names.are_held());
+        names.clear();
+        assert_eq!(names.bytes(), 0);
+    }
 }
 
 #[test]

@@ -279,7 +279,9 @@ impl Relay<'_> {
     /// A piece of a long message.
     fn part(&mut self, part: &[u8], last: bool) {
         if let (Some(pooled), Some(long)) = (&mut self.pooled, &mut self.long) {
-            pooled.read_on(part, last, long);
+            let lease = self.ledger.lease();
+            let is_skipped = lease.is_skipping() || lease.is_copying_in();
+            pooled.read_on(part, last, (long, is_skipped));
         }
         self.ledger.part(&mut self.long, part, last);
     }

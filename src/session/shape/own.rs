@@ -115,6 +115,9 @@ impl Shaper<'_> {
 
     /// From now on this backend knows all of the session's statements by their own names.
     pub(super) fn give_own_names(&mut self) {
+        if self.pooled.own_names {
+            return;
+        }
         let names: Vec<_> = self.pooled.names.iter().map(|(name, _)| name.to_vec()).collect();
         names.iter().for_each(|name| self.give_own_name(name));
         self.pooled.own_names = true;
