@@ -92,17 +92,12 @@ pub(super) async fn examine(backend: &mut Backend, own: &[Name]) -> Result<Findi
     let mut conversation = Conversation::new(stream, ANSWER_BYTES_MAX).with_messages_of(ROW_BYTES_MAX);
     conversation.send(&question(own)).await?;
     let (mut findings, mut aside, mut refused) = (None, Vec::new(), false);
-    let mut syncs = 2;
-    loop {
+    let mut syncs = 2_u8;
+    // What the server says unasked may come right behind its last answer, and in part.
+    while syncs > 0 || conversation.has_more() {
         let message = conversation.next().await?;
         match message.tag {
-            tag::DATA_ROW if findings.is_none() => {
-                findings = Some(read(message.body()).ok_or(ScrubError::Answer("a malformed row"))?);
-            }
-            tag::READY_FOR_QUERY if message.body() == b"I" && syncs > 1 => syncs = 1,
-            tag::READY_FOR_QUERY if message.body() == b"I" => break,
-            tag::READY_FOR_QUERY => return Err(ScrubError::Answer("transaction status")),
-            tag::ERROR_RESPONSE => refused = true,
+            tag::NOTICE_RESPONSE | tag::NOTIFICATION_RESPONSE => aside.extend_from_slice(&message.raw),
             tag::PARAMETER_STATUS => {
                 let mut fields = Fields::of(message.body());
                 if let (Ok(name), Ok(value)) = (fields.cstr("name"), fields.cstr("value")) {
@@ -110,7 +105,13 @@ pub(super) async fn examine(backend: &mut Backend, own: &[Name]) -> Result<Findi
                 }
                 aside.extend_from_slice(&message.raw);
             }
-            tag::NOTICE_RESPONSE | tag::NOTIFICATION_RESPONSE => aside.extend_from_slice(&message.raw),
+            _ if syncs == 0 => return Err(ScrubError::Answer("a message out of turn")),
+            tag::DATA_ROW if findings.is_none() => {
+                findings = Some(read(message.body()).ok_or(ScrubError::Answer("a malformed row"))?);
+            }
+            tag::READY_FOR_QUERY if message.body() == b"I" => syncs = syncs.saturating_sub(1),
+            tag::READY_FOR_QUERY => return Err(ScrubError::Answer("transaction status")),
+            tag::ERROR_RESPONSE => refused = true,
             tag::PARSE_COMPLETE | tag::BIND_COMPLETE | tag::CLOSE_COMPLETE | tag::COMMAND_COMPLETE => {}
             _ => return Err(ScrubError::Answer("a message out of turn")),
         }

@@ -95,6 +95,11 @@ impl<'a> Conversation<'a> {
         }
     }
 
+    /// Whether more than the last message has been read: its bytes are nobody else's to read any more.
+    pub(super) const fn has_more(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
     /// Whether the server has said nothing beyond the last message, as far as its bytes are here.
     pub(super) fn is_empty(&mut self) -> bool {
         self.buffer.is_empty() && is_silent(self.stream)

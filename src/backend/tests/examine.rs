@@ -1,6 +1,7 @@
 //! What a session left behind, asked of a real server.
 
 use super::cluster::{Cluster, ask};
+use super::liar::Liar;
 use super::*;
 use crate::backend::wire::Conversation;
 use crate::backend::{Findings, ScrubError};
@@ -157,6 +158,29 @@ async fn nothing_is_noticed_on(version: &str) {
     assert_eq!(ask(&mut lease, "SELECT 1").await.unwrap(), ["1"]);
     let names = "SELECT count(*) FROM pg_prepared_statements WHERE name <> ''";
     assert_eq!(ask(&mut lease, names).await.unwrap(), ["0"], "nothing of ours is left");
+}
+
+/// What the server says unasked right behind its answer is the session's, even where a part of it comes later.
+#[tokio::test]
+async fn nothing_is_lost_that_comes_right_behind_the_answer() {
+    const NEWS: &[u8] = b"A\0\0\0\x11\0\0\0\x07news\0one\0";
+    let liar = Liar::new(|talk| {
+        talk.login()?;
+        for _ in 0..2 {
+            while talk.message()?.0 != b'S' {}
+        }
+        let row = [&[0, 8][..], &b"\0\0\0\x01f".repeat(6), &[0xff; 8]].concat();
+        let answer = [b"1\0\0\0\x042\0\0\0\x04D\0\0\0\x2c", &row[..], b"C\0\0\0\x0dSELECT 1\0"].concat();
+        let ready = b"Z\0\0\0\x05I";
+        talk.send(&[&answer[..], ready, b"3\0\0\0\x04", ready, NEWS, &NEWS[..9]].concat())?;
+        std::thread::sleep(Duration::from_millis(50));
+        talk.send(&NEWS[9..])
+    });
+    let pools = Pools::new(config(|_| {}));
+    let to = destination(server(liar.port, SslMode::Disable), "postgres");
+    let mut lease = pools.lend(&customer("one", None), &to).await.unwrap();
+    let found = lease.examine(&[]).await.unwrap();
+    assert_eq!(found, Findings { aside: NEWS.repeat(2), ..Findings::default() });
 }
 
 /// Sends messages and gives the types of those that answer, up to `ReadyForQuery`.
