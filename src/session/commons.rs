@@ -32,6 +32,7 @@ struct Common {
 #[derive(Debug, Default)]
 pub(crate) struct Habits {
     sequences_read: AtomicBool,
+    functions_step: AtomicBool,
     /// Settings with a dot in their names. No view of the server's shows those.
     settings: RwLock<BTreeSet<Name>>,
 }
@@ -48,6 +49,16 @@ impl Habits {
     /// Whether somebody ever did.
     pub(crate) fn are_sequences_read(&self) -> bool {
         self.sequences_read.load(Ordering::Relaxed)
+    }
+
+    /// Somebody asked in vain behind a function that is not known: from now on a call of one keeps its backend.
+    pub(crate) fn functions_step(&self) {
+        self.functions_step.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody ever did.
+    pub(crate) fn do_functions_step(&self) -> bool {
+        self.functions_step.load(Ordering::Relaxed)
     }
 
     /// Somebody makes this setting: it will be asked for after whatever may have made it unseen.

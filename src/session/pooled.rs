@@ -79,6 +79,8 @@ pub(crate) struct Pooled {
     examine: bool,
     /// The backend must be scrubbed before anybody else has it.
     dirty: bool,
+    /// Since the session discarded its last values, something ran that may have stepped a sequence, though no text told.
+    may_have_stepped: bool,
     /// Names of this session's that the backend knows for a `DEALLOCATE` to end.
     pub(crate) lent: Vec<Name>,
     /// Settings with a dot whose values only the server knows.
@@ -134,6 +136,7 @@ impl Pooled {
             reported,
             examine: false,
             dirty: false,
+            may_have_stepped: false,
             lent: Vec::new(),
             asked: Vec::new(),
             is_read_locally: false,
@@ -227,7 +230,7 @@ impl Pooled {
             }
             About::Everything => self.discarded(memory),
             About::Sequences => {
-                self.last_values.discarded(&mut memory.sequences);
+                self.forget_last_values(memory);
                 self.pins.remove(Reason::Sequence);
             }
             About::Suspicion(Suspicion::SequenceRead) => self.pin(Reason::Sequence),
@@ -245,7 +248,7 @@ impl Pooled {
             }
             Suspicion::Unsure => {
                 (self.examine, self.dirty) = (true, true);
-                self.last_values.stepped();
+                self.may_step_a_sequence();
             }
             // If it was told of no value: of those that there may be, others will be asked for.
             Suspicion::SequenceRead | Suspicion::SequenceReadLater => self.asks_for_last_values(),
@@ -259,7 +262,7 @@ impl Pooled {
         self.journal.completed(&Effect::DiscardAll);
         memory.prepared.clear();
         memory.settings = Carried::default();
-        self.last_values.discarded(&mut memory.sequences);
+        self.forget_last_values(memory);
         self.own_names = false;
         for reason in Reason::ALL {
             if !matches!(reason, Reason::Load | Reason::Seed | Reason::Function) {
@@ -401,8 +404,9 @@ impl Listener for Ear<'_> {
             }
             Told::Failed(request, note, name, report) => {
                 ended_unnamed(request, note, pooled, memory);
-                pooled.failed(note, (name, report.code), memory);
+                // What fails is not what has stepped before.
                 pooled.may_have_asked(report);
+                pooled.failed(note, (name, report.code), memory);
                 pooled.failed_name = name.to_vec();
             }
             // It has done some of it, and may never be told to go on.

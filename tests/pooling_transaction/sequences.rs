@@ -310,6 +310,31 @@ fn what_was_made_elsewhere_to_ask_loses_one_value() {
     }
 }
 
+/// A function that is not known steps: the first value that is asked for may be lost, with an error, and no other.
+#[test]
+fn what_a_function_steps_is_lost_once() {
+    let pooled = Pooled::new("called");
+    pooled.direct().rows(SCENE);
+    pooled.direct().rows(
+        "CREATE FUNCTION steps() RETURNS bigint LANGUAGE plpgsql AS $$BEGIN RETURN nextval('s'); END$$",
+    );
+    let mut wire = pooled.enter();
+    let first = wire.value("SELECT steps()");
+    pooled.steal_and_leave();
+    if is_transaction() {
+        assert_eq!(wire.sqlstate("SELECT currval('s')"), "55000");
+    } else {
+        assert_eq!(wire.value("SELECT currval('s')"), first);
+    }
+    for mut wire in [wire, pooled.enter()] {
+        let value = wire.value("SELECT steps()");
+        pooled.assert_held("sequence");
+        assert_eq!(wire.value("SELECT currval('s')"), value);
+        wire.rows("DISCARD SEQUENCES");
+        pooled.steal_and_leave();
+    }
+}
+
 /// Two sessions of one customer, each with its own last values, on backends that go round.
 #[test]
 fn two_sessions_never_mix_their_values() {
