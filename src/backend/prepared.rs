@@ -115,6 +115,13 @@ pub fn name(id: u64) -> Vec<u8> {
     format!("_ov_{id}").into_bytes()
 }
 
+/// The number of the statement with this name on a backend, if it is one of ours.
+#[must_use]
+pub fn id_of(name: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(name.strip_prefix(b"_ov_")?).ok()?;
+    digits.parse().ok().filter(|id| self::name(*id) == name)
+}
+
 impl Drop for Prepared {
     fn drop(&mut self) {
         if let Some(home) = self.home.upgrade() {

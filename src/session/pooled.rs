@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backend::memory::{Carried, Memory, Name, Sequences};
-use crate::backend::prepared::{Interner, Prepared};
+use crate::backend::prepared::{Interner, Prepared, id_of};
 use crate::backend::{ParameterMap, Reserved, Seat};
 use crate::ids::SessionId;
 use crate::protocol::frontend::{Parse, Target};
@@ -220,6 +220,10 @@ impl Pooled {
             }
             About::Statements(Some(name)) => {
                 self.names.closed(name);
+                // In a large text it may have been one that all share.
+                if let Some(id) = id_of(name) {
+                    memory.prepared.remove(id);
+                }
                 self.lent.retain(|lent| lent != name);
                 self.examine |= !self.pins.is_empty();
             }

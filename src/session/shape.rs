@@ -223,7 +223,6 @@ impl Shaper<'_> {
     fn large_parse(&mut self, name: &[u8]) {
         if !name.is_empty() {
             self.give_own_names();
-            self.pooled.is_known_by_name();
         }
         if name.is_empty() || self.pooled.names.get(name).is_none() {
             self.pooled.long = Some(Reading::parse(&self.pooled.made.rules, name));
@@ -399,7 +398,7 @@ impl Shaper<'_> {
         }
         if self.pooled.names.get(name).is_none() {
             // Perhaps SQL has made it; one of ours it is not.
-            if name.starts_with(OURS) {
+            if name.starts_with(OURS) && !self.pooled.own_names {
                 rewrite::statement(frontend::CLOSE, raw, &backend_name(NOBODY), self.out)?;
                 return Ok(Form::Replaced(Note::None));
             }

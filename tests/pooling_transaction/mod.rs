@@ -17,6 +17,7 @@ mod large;
 mod leaving;
 mod names;
 mod news;
+mod ours;
 mod parameters;
 mod programs;
 mod records;

@@ -92,6 +92,11 @@ impl Cache {
         self.order.values().copied().find(|id| !spare(*id))
     }
 
+    /// All that are held, or may be.
+    pub fn ids(&self) -> impl Iterator<Item = u64> {
+        self.order.values().copied()
+    }
+
     /// How many are held.
     #[must_use]
     pub fn len(&self) -> usize {

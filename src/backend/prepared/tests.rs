@@ -106,6 +106,16 @@ fn what_shows_something_else_is_another_statement_from_then_on() {
 }
 
 #[test]
+fn a_name_of_ours_has_a_number() {
+    for id in [0, 1, 77, u64::MAX] {
+        assert_eq!(id_of(&name(id)), Some(id));
+    }
+    for other in ["_ov_", "_ov_x", "_ov_01", "_ov_+1", "_ov_18446744073709551616", "s1", ""] {
+        assert_eq!(id_of(other.as_bytes()), None, "{other}");
+    }
+}
+
+#[test]
 fn threads_that_parse_the_same_at_once_share_it() {
     let (interner, barrier) = (Interner::default(), std::sync::Barrier::new(4));
     let crowd = || {

@@ -4,13 +4,14 @@
 
 use std::sync::Arc;
 
+use crate::backend::prepared::{TAKEN, name as backend_name};
 use crate::protocol::tag::frontend;
 use crate::session::effect::{About, Effect, Effects, Suspicion};
 use crate::session::lease::{IDLE, Request};
 use crate::session::note::Injected;
 use crate::session::pins::Reason;
 
-use super::Shaper;
+use super::{OURS, Shaper};
 
 /// `DISCARD SEQUENCES`, under a name of its own.
 const SEQUENCES: &[u8] = b"_ov_sequences";
@@ -32,7 +33,11 @@ impl Shaper<'_> {
             if let Effect::Deallocate(name) = effect
                 && !self.pooled.own_names
             {
-                self.lend(name);
+                if name.starts_with(OURS) {
+                    self.give_own_names();
+                } else {
+                    self.lend(name);
+                }
                 self.sync(simple);
             }
             match effect.about() {
@@ -110,17 +115,21 @@ impl Shaper<'_> {
         let body = [name, b"\0", prepared.text(), b"\0", prepared.types_found()].concat();
         self.message(frontend::PARSE, &body);
         self.ledger.inject(Request::Parse, Injected::Aside, name);
-        self.pooled.is_known_by_name();
     }
 
-    /// From now on this backend knows all of the session's statements by their own names.
+    /// From now on this backend knows all of the session's statements by their own names, and no others: SQL may say any name.
     pub(super) fn give_own_names(&mut self) {
         if self.pooled.own_names {
             return;
         }
+        let shared: Vec<u64> = self.memory.prepared.ids().collect();
+        shared.into_iter().for_each(|id| self.close_on_backend(id));
+        self.message(frontend::CLOSE, &[b"S", &backend_name(TAKEN)[..], b"\0"].concat());
+        self.ledger.inject(Request::Close, Injected::Aside, b"");
         let names: Vec<_> = self.pooled.names.iter().map(|(name, _)| name.to_vec()).collect();
         names.iter().for_each(|name| self.give_own_name(name));
         self.pooled.own_names = true;
+        self.pooled.is_known_by_name();
     }
 
     /// Behind messages of the extended protocol, before a simple query.
