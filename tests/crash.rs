@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::messages;
-use crate::support::vault::House;
+use crate::support::vault::{House, MODES};
 use crate::support::wire::Wire;
 
 /// Kills in a usual run; `ONEVAULT_CRASHES` asks for more.
@@ -40,8 +40,13 @@ fn insert_until_killed(house: &House, client: u64, next: &AtomicU64, stop: &Atom
 fn no_statement_that_reached_a_database_is_missing_from_the_log_after_a_kill() {
     let crashes =
         std::env::var("ONEVAULT_CRASHES").ok().and_then(|text| text.parse().ok()).unwrap_or(CRASHES);
-    let mut house =
-        House::with("crash", |options| options.with(json!({ "audit": { "mode": "write_ahead" } })));
+    for mode in MODES {
+        let changes = json!({ "audit": { "mode": "write_ahead" }, "pool": { "mode": mode } });
+        is_killed(House::with("crash", |options| options.with(changes)), crashes);
+    }
+}
+
+fn is_killed(mut house: House, crashes: u64) {
     house.direct().rows("CREATE TABLE marks (mark text)");
     let next = AtomicU64::new(0);
     for crash in 0..crashes {

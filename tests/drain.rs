@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::messages::*;
-use crate::support::vault::House;
+use crate::support::vault::{House, MODES};
 use crate::support::wire::Wire;
 
 /// Waits until nobody new is let in.
@@ -21,7 +21,12 @@ fn until_closed(port: u16, login: &crate::support::wire::Login) {
 /// An idle client hears 57P01 at once; one in a transaction goes on to its end and hears it then.
 #[test]
 fn a_drain_waits_for_open_transactions() {
-    let mut house = House::new("drain");
+    for mode in MODES {
+        waits_for_transactions(House::pooled("drain", mode));
+    }
+}
+
+fn waits_for_transactions(mut house: House) {
     let (mut idle, mut busy, mut running) = (house.enter(), house.enter(), house.enter());
     busy.rows("CREATE TABLE t (x int); BEGIN; INSERT INTO t VALUES (1)");
     running.send(&query("SELECT pg_sleep(1), 'finished'"));
@@ -61,8 +66,13 @@ fn nobody_enters_a_house_that_is_closing() {
 /// A transaction that does not end is ended when the time is over, and its work is taken back.
 #[test]
 fn a_drain_ends_in_time() {
-    let mut house =
-        House::with("late", |options| options.with(json!({ "limits": { "drain_timeout_ms": 500 } })));
+    for mode in MODES {
+        let changes = json!({ "pool": { "mode": mode }, "limits": { "drain_timeout_ms": 500 } });
+        ends_in_time(House::with("late", |options| options.with(changes)));
+    }
+}
+
+fn ends_in_time(mut house: House) {
     house.direct().rows("CREATE TABLE t (x int)");
     let (mut open, mut running) = (house.enter(), house.enter());
     open.rows("BEGIN; INSERT INTO t VALUES (1)");

@@ -15,10 +15,6 @@ fn one_backend(word: &str) -> House {
     House::with(word, |options| options.with(json!({ "pool": pool, "limits": limits })))
 }
 
-fn session_pooled(word: &str) -> House {
-    House::with(word, |options| options.with(json!({ "pool": { "mode": "session" } })))
-}
-
 /// Waits until `done` or fails.
 fn eventually(what: &str, done: impl Fn() -> bool) {
     let begun = Instant::now();
@@ -82,7 +78,7 @@ fn nothing_of_a_client_is_left_for_the_next_one() {
 /// A client that leaves inside a transaction, politely or not, gives up its locks at once.
 #[test]
 fn locks_are_gone_when_their_client_is() {
-    let house = session_pooled("locks");
+    let house = House::pooled("locks", "session");
     house.direct().rows("CREATE TABLE t (x int)");
     let ways: [fn(&mut Wire); 3] = [
         |wire| wire.send(&terminate()),
@@ -149,7 +145,7 @@ fn a_copy_ends_with_its_client() {
 /// Whatever the server says at any time goes to the client that holds the backend: notices, parameters, notifications.
 #[test]
 fn what_the_server_says_by_itself_arrives() {
-    let house = session_pooled("news");
+    let house = House::pooled("news", "session");
     let mut listener = house.enter();
     let mut stranger = house.enter();
     listener.rows("LISTEN news");
@@ -186,7 +182,7 @@ fn a_backend_that_dies_idle_is_replaced() {
 /// A backend that dies under its client: the server's own last words arrive, and the connection ends.
 #[test]
 fn the_servers_last_words_are_passed_on() {
-    let house = session_pooled("words");
+    let house = House::pooled("words", "session");
     for busy in [false, true] {
         let mut wire = house.enter();
         wire.rows("BEGIN");

@@ -335,6 +335,11 @@ impl House {
         Self { vault, tenant }
     }
 
+    /// With this `pool.mode`.
+    pub(crate) fn pooled(word: &str, mode: &str) -> Self {
+        Self::with(word, |options| options.with(json!({ "pool": { "mode": mode } })))
+    }
+
     /// What a client says to get in: `login@customer`.
     pub(crate) fn login(&self) -> Login {
         through(&self.tenant)
