@@ -47,6 +47,11 @@ impl Arena {
         }
     }
 
+    /// How many bytes are kept from a span on, or in all.
+    pub(crate) fn bytes_since(&self, span: Option<Span>) -> u64 {
+        self.end().saturating_sub(span.map_or(self.base, |span| span.at))
+    }
+
     /// Whether so much is kept that it is worth asking what can be released.
     pub(crate) fn is_large(&self) -> bool {
         self.bytes.len() >= COMPACT_BYTES

@@ -88,7 +88,7 @@ pub(crate) struct Book {
     pub(crate) intent: Option<Ticket>,
     pub(crate) failure: Option<Unavailable>,
     counts: telemetry::Statements,
-    arena: Arena,
+    pub(crate) arena: Arena,
     sequence: u64,
     /// Executions that are complete but for the transaction status.
     unready: Vec<Op>,
@@ -383,7 +383,8 @@ impl Book {
         self.ready_executions(status);
     }
 
-    fn ready_executions(&mut self, status: u8) {
+    /// Writes the records of executions that are complete.
+    pub(crate) fn ready_executions(&mut self, status: u8) {
         let mut unready = std::mem::take(&mut self.unready);
         for op in unready.drain(..) {
             self.write(Request::Execute, &op, status);

@@ -7,8 +7,6 @@
 //! In `write_ahead` a request's intent is recorded when it is read, before its bytes go on; in the other modes one
 //! joined record is written when the outcome is known, an `Execute`'s at its `ReadyForQuery`.
 
-use std::collections::VecDeque;
-
 use crate::audit::{Kind, Outcome, SessionLog, Ticket, Unavailable};
 use crate::config::AuditMode;
 use crate::protocol::fields::Fields;
@@ -24,6 +22,7 @@ use super::changes::Changes;
 use super::lease::{Answer, Event, Lease, Request, Sent};
 use super::note::{Fate, Injected, Listener, Note, Told};
 use super::rename;
+use super::skipped::{Ahead, Skipped, gives_text};
 use super::statements::significant;
 
 /// A client that is so many answers behind is not read from.
@@ -34,50 +33,12 @@ const OWED_MAX: usize = 16 << 10;
 pub(crate) struct Ledger {
     lease: Lease<Op>,
     book: Book,
-    /// The request at which a batch failed, and those that are skipped since: an `Execute` among them gets its text from here.
-    skipped: VecDeque<(Request, Op)>,
+    /// Of a batch that failed.
+    skipped: Skipped,
     /// What may give an `Execute` its text before it is answered.
     ahead: Ahead,
     /// What may change the statements of the session.
     changes: Changes,
-}
-
-/// Failed and skipped `Parse`s and `Bind`s that are kept, the newest ones.
-const SKIPPED_MAX: usize = 1024;
-
-/// How many `Parse`s and `Bind`s are under way or skipped: without any there is nothing to look through.
-#[derive(Debug, Clone, Copy, Default)]
-struct Ahead {
-    parses: usize,
-    binds: usize,
-}
-
-impl Ahead {
-    const fn of(&mut self, request: Request) -> Option<&mut usize> {
-        match request {
-            Request::Parse => Some(&mut self.parses),
-            Request::Bind => Some(&mut self.binds),
-            Request::Query
-            | Request::Describe
-            | Request::Execute
-            | Request::Close
-            | Request::Sync
-            | Request::Call
-            | Request::CopyEnd => None,
-        }
-    }
-
-    const fn came(&mut self, request: Request) {
-        if let Some(count) = self.of(request) {
-            *count = count.saturating_add(1);
-        }
-    }
-
-    const fn went(&mut self, request: Request) {
-        if let Some(count) = self.of(request) {
-            *count = count.saturating_sub(1);
-        }
-    }
 }
 
 /// A text that arrives in pieces.
@@ -103,7 +64,7 @@ impl Ledger {
         Self {
             lease: Lease::default(),
             book: Book::new(log, mode, counts),
-            skipped: VecDeque::new(),
+            skipped: Skipped::default(),
             ahead: Ahead::default(),
             changes: Changes::default(),
         }
@@ -263,9 +224,8 @@ impl Ledger {
     fn text_ahead(&self, portal: &[u8]) -> Text {
         let mut statement = None;
         let mut ahead = self.ahead;
-        let skipped = self.skipped.iter().map(|(request, op)| (*request, op));
         let theirs = self.lease.pending().filter(|(_, op)| !op.note.is_injected());
-        for (request, op) in theirs.chain(skipped).rev() {
+        for (request, op) in theirs.chain(self.skipped.iter()).rev() {
             // A pipeline may be long; its statement is often prepared long ago.
             let left = if statement.is_some() { ahead.parses } else { ahead.binds };
             if left == 0 {
@@ -299,24 +259,14 @@ impl Ledger {
                 self.changes = changes;
             }
             Sent::Ignored(_) => {}
-            Sent::Skipped(op) if gives_text(request) => self.keep_skipped(request, op),
+            Sent::Skipped(op) if gives_text(request) => self.skipped.keep(request, op, &mut self.ahead),
             Sent::Skipped(op) => self.book.skipped(request, &op),
         }
         if request == Request::Sync && !self.skipped.is_empty() {
-            for (request, _) in std::mem::take(&mut self.skipped) {
-                self.ahead.went(request);
-            }
+            self.skipped.clear(&mut self.ahead);
+        } else if self.lease.is_skipping() && self.lease.owed() == 0 {
+            self.skipped.fit(&mut self.ahead, &mut self.book, self.lease.status());
         }
-    }
-
-    fn keep_skipped(&mut self, request: Request, op: Op) {
-        if self.skipped.len() >= SKIPPED_MAX
-            && let Some((oldest, _)) = self.skipped.pop_front()
-        {
-            self.ahead.went(oldest);
-        }
-        self.skipped.push_back((request, op));
-        self.ahead.came(request);
     }
 
     fn copy_data(&mut self, bytes: u64) {
@@ -436,7 +386,7 @@ impl Ledger {
         });
         // More of their batch may come.
         if self.lease.is_skipping() {
-            failed.into_iter().for_each(|(request, op)| self.keep_skipped(request, op));
+            failed.into_iter().for_each(|(request, op)| self.skipped.keep(request, op, ahead));
         }
     }
 
@@ -459,11 +409,6 @@ impl Ledger {
         self.book.ready(status);
         self.book.ready(b'I');
     }
-}
-
-/// Whether an `Execute` behind it may get its text from it.
-const fn gives_text(request: Request) -> bool {
-    matches!(request, Request::Parse | Request::Bind)
 }
 
 /// What a message from the server means for what is owed.

@@ -30,6 +30,7 @@ mod sequences;
 mod settings;
 mod shape;
 mod shown;
+mod skipped;
 mod statements;
 mod unnamed;
 mod watch;

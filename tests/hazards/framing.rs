@@ -121,6 +121,37 @@ fn memory_does_not_follow_an_announced_length() {
     assert_eq!(warm.value("SELECT 'unharmed'"), "unharmed");
 }
 
+/// A batch that failed may go on for as long as its client likes; what is skipped is forgotten.
+#[test]
+fn a_failed_batch_without_an_end_holds_no_memory() {
+    let house = House::new("endless");
+    let mut wire = house.enter();
+    wire.send(&all(&[
+        parse("", "SELECT 1"),
+        bind("", "", &[]),
+        execute("", 0),
+        parse("s", "SELEC"),
+        flush(),
+    ]));
+    wire.until(|frame| frame.tag == b'E');
+    let before = memory_kib(&house.vault);
+    let statement = parse("s", &format!("SELECT '{}'", "x".repeat(12_000)));
+    let skipped = all(&[statement, bind("p", "s", &[]), describe_portal("p")]).repeat(100);
+    for _ in 0..80 {
+        wire.send(&skipped);
+    }
+    let grown = memory_kib(&house.vault).saturating_sub(before);
+    assert!(grown < 16 * 1024, "{grown} KiB more");
+    wire.send(&all(&[execute("p", 0), sync()]));
+    wire.until_ready();
+    assert_eq!(wire.value("SELECT 'unharmed'"), "unharmed");
+    let records = house.vault.records(&["--kind", "execute"], 2);
+    let mut ends: Vec<_> =
+        records.iter().map(|r| (r["ov.outcome"].as_str(), r["ov.text_bytes"].as_u64())).collect();
+    ends.sort();
+    assert_eq!(ends, [(Some("ok"), Some(8)), (Some("skipped"), Some(12_009))]);
+}
+
 #[test]
 fn messages_of_64_mib_pass_both_ways() {
     let house = House::new("large");
