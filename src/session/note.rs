@@ -59,6 +59,9 @@ pub(crate) enum Injected {
     Sequences,
     /// A part of saying it in the client's own batch. Failing, the client hears the error for its own message.
     SequencesInBatch,
+    /// `Parse` of the client's statement of this number by the client's own name; whether the client hears an error for its own
+    /// message, because it is skipped with it.
+    OwnName(u64, bool),
     /// Whatever it answers, nobody minds.
     Aside,
 }
@@ -75,7 +78,14 @@ pub(crate) enum Parsed {
 impl Injected {
     /// Whether the client hears of an error, as the server runs no more of the client's batch.
     pub(crate) const fn fails_for_client(&self) -> bool {
-        matches!(self, Self::Parse(_) | Self::Check(..) | Self::Unnamed(_) | Self::SequencesInBatch)
+        matches!(
+            self,
+            Self::Parse(_)
+                | Self::Check(..)
+                | Self::Unnamed(_)
+                | Self::SequencesInBatch
+                | Self::OwnName(_, true)
+        )
     }
 }
 

@@ -69,6 +69,8 @@ pub(crate) struct Pooled {
     pub(crate) pins: Pins,
     /// The backend knows this session's statements by their own names, because SQL speaks of them.
     pub(crate) own_names: bool,
+    /// Statements that could not be parsed again for that, by number.
+    pub(crate) unparsable: Vec<u64>,
     /// A text that arrives in pieces.
     pub(crate) long: Option<Box<Reading>>,
     /// How long it may be idle by its startup settings.
@@ -131,6 +133,7 @@ impl Pooled {
             portals: HashMap::new(),
             pins,
             own_names: false,
+            unparsable: Vec::new(),
             long: None,
             idle_default: idle_default.ok(),
             reported,
@@ -176,6 +179,12 @@ impl Pooled {
     pub(crate) fn pin(&mut self, reason: Reason) {
         self.pins.add(reason);
         self.dirty = true;
+    }
+
+    /// SQL speaks of statements by their names, and may make some.
+    pub(crate) fn pins_by_name(&mut self) {
+        self.pin(Reason::SqlPrepare);
+        self.examine = true;
     }
 
     /// A statement is read by what `SET LOCAL` says, which no other backend will have.
@@ -285,6 +294,12 @@ impl Pooled {
                 memory.sequences = Sequences::Anybody;
             }
             Note::Injected(Injected::Close(_) | Injected::Aside) => return,
+            Note::Injected(Injected::OwnName(id, in_batch)) => {
+                // It is the text that cannot be read any more, and will be no other time.
+                let is_of_text = code.is_some_and(|code| code.0.starts_with(b"42"));
+                self.unparsable.extend(is_of_text.then_some(*id));
+                self.own_names &= is_of_text && !in_batch;
+            }
             Note::Named(prepared) => {
                 self.names.failed(name);
                 lacks(memory, prepared.id(), code);
@@ -324,7 +339,11 @@ impl Pooled {
 
     fn done(&mut self, note: &Note, name: &[u8], memory: &mut Memory) {
         match note {
-            Note::Named(_) | Note::Own => self.names.parsed(name),
+            Note::Named(prepared) => {
+                self.unparsable.retain(|id| *id != prepared.id());
+                self.names.parsed(name);
+            }
+            Note::Own => self.names.parsed(name),
             Note::Closed => self.names.closed(name),
             Note::Unnamed(text) => {
                 self.unnamed.parsed(text);
@@ -362,6 +381,7 @@ impl Pooled {
                 self.names.failed(name);
             }
             Note::Own | Note::Closed => self.names.failed(name),
+            Note::Injected(Injected::OwnName(..)) => self.own_names = false,
             Note::Injected(Injected::Aside) => self.lent.retain(|lent| **lent != *name),
             Note::None
             | Note::Effects(..)

@@ -123,12 +123,7 @@ impl Shaper<'_> {
             frontend::PARSE => self.parse(raw, body, whole),
             frontend::BIND => self.bind(raw, body),
             frontend::DESCRIBE => match Target::read(body) {
-                Target::Statement(name) => {
-                    if name.is_empty() {
-                        self.ensure_unnamed();
-                    }
-                    self.named(tag, raw, name)
-                }
+                Target::Statement(name) => self.describe(raw, name),
                 Target::Portal(_) | Target::Unknown => Ok(Form::AsIs(Note::None)),
             },
             frontend::CLOSE => self.close(raw, body),
@@ -168,7 +163,7 @@ impl Shaper<'_> {
     /// A simple query: it ends the unnamed statement, and SQL in it may speak of statements by their names.
     fn simple(&mut self, text: &[u8]) -> Form {
         let effects = classify(text, &self.pooled.made.rules);
-        if self.ledger.changes().is_open_for_names() && speaks_of_names(&effects) {
+        if self.must_wait_for(Some(&effects)) {
             return self.wait();
         }
         self.pooled.unnamed.ending();
@@ -187,17 +182,18 @@ impl Shaper<'_> {
             return Ok(Form::AsIs(Note::None));
         }
         if name.is_empty() {
-            return Ok(Form::AsIs(self.unnamed(body, text)));
+            return Ok(self.unnamed(body, text));
         }
         if self.pooled.journal.is_local() && !self.pooled.own_names {
             // It is read by settings that no other backend will have.
-            self.give_own_names();
+            self.give_own_names(false);
             self.pooled.reads_locally();
         } else if self.pooled.names.bytes() > NAMES_BYTES_MAX {
-            self.give_own_names();
+            self.give_own_names(false);
         }
         let effects = classify(text, &self.pooled.made.rules);
         let effects = (!effects.is_empty()).then(|| Arc::new(effects));
+        self.own_names_for(effects.as_deref(), false);
         if self.pooled.own_names {
             return Ok(Form::AsIs(self.own(name, text, body, effects)));
         }
@@ -222,7 +218,7 @@ impl Shaper<'_> {
     /// A `Parse` too large to be kept: a named one stays where it is, by its own name.
     fn large_parse(&mut self, name: &[u8]) {
         if !name.is_empty() {
-            self.give_own_names();
+            self.give_own_names(false);
         }
         if name.is_empty() || self.pooled.names.get(name).is_none() {
             self.pooled.long = Some(Reading::parse(&self.pooled.made.rules, name));
@@ -252,24 +248,49 @@ impl Shaper<'_> {
         Note::Own
     }
 
-    fn unnamed(&mut self, body: &[u8], text: &[u8]) -> Note {
-        let rules = &self.pooled.made.rules;
-        let effects = || {
-            let effects = classify(text, rules);
-            (!effects.is_empty()).then(|| Arc::new(effects))
+    fn unnamed(&mut self, body: &[u8], text: &[u8]) -> Form {
+        let effects = match self.pooled.unnamed.same(body) {
+            Some(same) => same.effects.clone(),
+            None => {
+                let effects = classify(text, &self.pooled.made.rules);
+                (!effects.is_empty()).then(|| Arc::new(effects))
+            }
         };
-        Note::Unnamed(self.pooled.unnamed.sent(Some(body), effects))
+        if self.must_wait_for(effects.as_deref()) {
+            return self.wait();
+        }
+        self.own_names_for(effects.as_deref(), false);
+        Form::AsIs(Note::Unnamed(self.pooled.unnamed.sent(Some(body), effects)))
+    }
+
+    /// What a statement leaves behind, as far as it is known; its text may be about to speak of others by their names.
+    fn effects_of(&mut self, name: &[u8]) -> Option<Arc<Effects>> {
+        match significant(name) {
+            b"" => {
+                if !self.ledger.changes().has_unnamed() {
+                    self.pooled.unnamed.settle();
+                }
+                self.pooled.unnamed.seen().and_then(|unnamed| unnamed.effects.clone())
+            }
+            name => self.pooled.names.get(name).and_then(|named| named.effects.clone()),
+        }
+    }
+
+    /// Whether SQL speaks of names for which an answer is out.
+    fn must_wait_for(&self, effects: Option<&Effects>) -> bool {
+        effects.is_some_and(speaks_of_names) && self.ledger.changes().is_open_for_names()
     }
 
     fn bind(&mut self, raw: &[u8], body: &[u8]) -> Result<Form, FrameError> {
         let Bind { portal, statement } = Bind::read(body);
+        let effects = self.effects_of(statement);
+        if self.must_wait_for(effects.as_deref()) {
+            return Ok(self.wait());
+        }
+        self.own_names_for(effects.as_deref(), false);
         if statement.is_empty() {
             self.ensure_unnamed();
         }
-        let effects = match significant(statement) {
-            b"" => self.pooled.unnamed.seen().and_then(|unnamed| unnamed.effects.clone()),
-            name => self.pooled.names.get(name).and_then(|named| named.effects.clone()),
-        };
         let portal = significant(portal);
         let effects = effects.map(|effects| bound(effects, body));
         match effects {
@@ -282,6 +303,18 @@ impl Shaper<'_> {
             }
         }
         self.named(frontend::BIND, raw, statement)
+    }
+
+    fn describe(&mut self, raw: &[u8], name: &[u8]) -> Result<Form, FrameError> {
+        let effects = self.effects_of(name);
+        if self.must_wait_for(effects.as_deref()) {
+            return Ok(self.wait());
+        }
+        self.own_names_for(effects.as_deref(), false);
+        if name.is_empty() {
+            self.ensure_unnamed();
+        }
+        self.named(frontend::DESCRIBE, raw, name)
     }
 
     /// A message that speaks of a statement, which must be there under the name it has on the backend.
@@ -416,7 +449,7 @@ impl Shaper<'_> {
         let Some(effects) = self.pooled.portals.get(significant(portal)).cloned() else {
             return Form::AsIs(Note::None);
         };
-        if self.ledger.changes().is_open_for_names() && speaks_of_names(&effects) {
+        if self.must_wait_for(Some(&effects)) {
             return self.wait();
         }
         self.prepare_for(&effects, false);

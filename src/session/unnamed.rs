@@ -46,19 +46,18 @@ impl Unnamed {
         self.seen.clone_from(&self.now);
     }
 
-    /// `Parse` is sent. Drivers say the same again and again.
-    pub(crate) fn sent(
-        &mut self,
-        parse: Option<&[u8]>,
-        effects: impl FnOnce() -> Option<Arc<Effects>>,
-    ) -> Arc<Text> {
-        if let Some(same) =
-            self.seen.as_ref().filter(|seen| parse.is_some() && seen.parse.as_deref() == parse)
-        {
+    /// What was sent last, if it is this. Drivers say the same again and again.
+    pub(crate) fn same(&self, parse: &[u8]) -> Option<&Arc<Text>> {
+        self.seen.as_ref().filter(|seen| seen.parse.as_deref() == Some(parse))
+    }
+
+    /// `Parse` is sent.
+    pub(crate) fn sent(&mut self, parse: Option<&[u8]>, effects: Option<Arc<Effects>>) -> Arc<Text> {
+        if let Some(same) = parse.and_then(|parse| self.same(parse)) {
             return Arc::clone(same);
         }
         self.count = self.count.saturating_add(1);
-        let text = Text { parse: parse.map(Into::into), effects: effects(), number: self.count };
+        let text = Text { parse: parse.map(Into::into), effects, number: self.count };
         let text = Arc::new(text);
         self.seen = Some(Arc::clone(&text));
         text

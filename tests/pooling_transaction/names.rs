@@ -222,6 +222,74 @@ fn a_statement_whose_table_is_gone_can_be_deallocated() {
     assert_eq!(count(&heard, "B CommandComplete DEALLOCATE"), 2, "{heard:#?}");
 }
 
+/// SQL may speak of one statement while the table of another is gone: nobody hears less than there is to hear.
+#[test]
+fn a_statement_whose_table_is_gone_hides_no_other() {
+    let pooled = Pooled::new("hidden");
+    let by_protocol = |sql: &str| all(&[parse("", sql), bind("", "", &[]), execute("", 0), sync()]);
+    let made = [
+        query("CREATE TABLE hidden (a int)"),
+        all(&[
+            parse("s1", "SELECT a FROM hidden"),
+            parse("s2", "SELECT 'second'"),
+            parse("s3", "SELECT 'third'"),
+            sync(),
+        ]),
+        query("DROP TABLE hidden"),
+    ];
+    let ways: [fn(&str) -> Vec<u8>; 2] = [query, by_protocol];
+    for ask in ways {
+        let mut wire = pooled.enter();
+        made.iter().for_each(|step| drop(say(&mut wire, step)));
+        pooled.steal();
+        let heard = say(&mut wire, &ask("EXECUTE s3"));
+        // In a batch, what cannot be parsed again fails it once, and says so.
+        if count(&heard, "B ErrorResponse") > 0 {
+            assert_eq!(count(&heard, "B ErrorResponse S=ERROR C=42P01"), 1, "{heard:#?}");
+        }
+        for (name, said) in [("s2", "second"), ("s3", "third"), ("s2", "second")] {
+            let heard = say(&mut wire, &ask(&format!("EXECUTE {name}")));
+            assert_eq!(count(&heard, &format!("B DataRow {said}")), 1, "{heard:#?}");
+            let heard = say(&mut wire, &once(name));
+            assert_eq!(count(&heard, &format!("B DataRow {said}")), 1, "{heard:#?}");
+        }
+        assert_eq!(count(&say(&mut wire, &once("s1")), "B ErrorResponse"), 1);
+    }
+}
+
+/// What EXECUTE returns is settled when it is parsed, described and bound: the statement it names is there by then, on whichever backend.
+#[test]
+fn an_execute_by_the_protocol_returns_what_it_names() {
+    let pooled = Pooled::new("executes");
+    let heard = pooled.tried(&[
+        all(&[parse("s1", "SELECT 'named' AS x"), sync()]),
+        all(&[
+            parse("", "EXECUTE s1"),
+            describe_statement(""),
+            bind("", "", &[]),
+            describe_portal(""),
+            execute("", 0),
+            sync(),
+        ]),
+        query("DISCARD PLANS"),
+        all(&[bind("", "", &[]), execute("", 0), sync()]),
+        all(&[parse("e", "EXECUTE s1"), sync()]),
+        query("DISCARD PLANS"),
+        all(&[describe_statement("e"), bind("", "e", &[]), execute("", 0), sync()]),
+        all(&[
+            parse("s2", "SELECT 'other'"),
+            parse("", "EXECUTE s2"),
+            bind("", "", &[]),
+            execute("", 0),
+            sync(),
+        ]),
+        query("DISCARD PLANS"),
+        once("e"),
+    ]);
+    assert_eq!(count(&heard, "B DataRow named"), 3, "{heard:#?}");
+    assert_eq!(count(&heard, "B DataRow other"), 1, "{heard:#?}");
+}
+
 /// DEALLOCATE and DISCARD take away what the protocol has named, and the thief's names stay.
 #[test]
 fn deallocate_takes_own_names_only() {

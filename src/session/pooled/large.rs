@@ -80,7 +80,7 @@ impl Pooled {
         match (reading.of, effects) {
             (Of::Query, None) => {}
             (Of::Query, Some(effects)) => text.annotate(Note::Effects(effects, 0)),
-            (Of::Unnamed, effects) => text.annotate(Note::Unnamed(self.unnamed.sent(None, || effects))),
+            (Of::Unnamed, effects) => text.annotate(Note::Unnamed(self.unnamed.sent(None, effects))),
             (Of::Named(name), effects) => {
                 let prepared = self.made.interner.intern(b"", b"\0\0", self.settings());
                 self.names.sent(&name, Named { prepared, effects, is_held: true });

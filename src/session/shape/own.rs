@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use crate::backend::prepared::{TAKEN, name as backend_name};
 use crate::protocol::tag::frontend;
+use crate::session::changes::speaks_of_names;
 use crate::session::effect::{About, Effect, Effects, Suspicion};
 use crate::session::lease::{IDLE, Request};
+use crate::session::names::Named;
 use crate::session::note::Injected;
-use crate::session::pins::Reason;
 
 use super::{OURS, Shaper};
 
@@ -19,11 +20,7 @@ const SEQUENCES: &[u8] = b"_ov_sequences";
 impl Shaper<'_> {
     /// What a text must find on its backend before it runs.
     pub(super) fn prepare_for(&mut self, effects: &Effects, simple: bool) {
-        if !self.pooled.own_names && effects.list.iter().any(|(_, effect)| *effect == Effect::SqlPrepare) {
-            self.give_own_names();
-            self.sync(simple);
-            self.pooled.pin(Reason::SqlPrepare);
-        }
+        self.own_names_for(Some(effects), simple);
         let lease = self.ledger.lease();
         let in_block = lease.status() != IDLE || (lease.owed() > 0 && !self.is_first());
         for (number, effect) in &effects.list {
@@ -34,11 +31,11 @@ impl Shaper<'_> {
                 && !self.pooled.own_names
             {
                 if name.starts_with(OURS) {
-                    self.give_own_names();
+                    self.give_own_names(simple);
                 } else {
                     self.lend(name);
+                    self.sync(simple);
                 }
-                self.sync(simple);
             }
             match effect.about() {
                 About::Suspicion(Suspicion::SequenceRead) => {
@@ -98,6 +95,16 @@ impl Shaper<'_> {
             && pending().all(|injected| injected.is_some())
     }
 
+    /// A text is to find statements by the client's names. `EXECUTE` must find them when it is parsed and bound: what it returns is
+    /// settled then.
+    pub(super) fn own_names_for(&mut self, effects: Option<&Effects>, simple: bool) {
+        let Some(effects) = effects.filter(|_| !self.pooled.own_names) else { return };
+        if effects.list.iter().any(|(_, effect)| *effect == Effect::SqlPrepare) {
+            self.give_own_names(simple);
+            self.pooled.pins_by_name();
+        }
+    }
+
     /// Gives `DEALLOCATE` something of this name to end. It has no text: what cannot be parsed any more, because its table
     /// is gone, would fail the client's transaction.
     fn lend(&mut self, name: &[u8]) {
@@ -108,17 +115,25 @@ impl Shaper<'_> {
         }
     }
 
-    /// Makes the client's statement known on this backend by the client's own name.
-    fn give_own_name(&mut self, name: &[u8]) {
+    /// Makes the client's statement known on this backend by the client's own name. One that cannot be parsed any more, because
+    /// its table is gone, fails what it stands in: a batch of the client's, or nothing where a `Sync` may follow.
+    fn give_own_name(&mut self, name: &[u8], simple: bool) {
         let Some(named) = self.pooled.names.get(name) else { return };
         let prepared = Arc::clone(&named.prepared);
+        if self.pooled.unparsable.contains(&prepared.id()) {
+            return;
+        }
+        // It may be there since a batch that failed half way.
+        self.message(frontend::CLOSE, &[b"S", name, b"\0"].concat());
+        self.ledger.inject(Request::Close, Injected::Aside, b"");
         let body = [name, b"\0", prepared.text(), b"\0", prepared.types_found()].concat();
         self.message(frontend::PARSE, &body);
-        self.ledger.inject(Request::Parse, Injected::Aside, name);
+        self.ledger.inject(Request::Parse, Injected::OwnName(prepared.id(), !simple), name);
+        self.sync(simple);
     }
 
     /// From now on this backend knows all of the session's statements by their own names, and no others: SQL may say any name.
-    pub(super) fn give_own_names(&mut self) {
+    pub(super) fn give_own_names(&mut self, simple: bool) {
         if self.pooled.own_names {
             return;
         }
@@ -126,8 +141,14 @@ impl Shaper<'_> {
         shared.into_iter().for_each(|id| self.close_on_backend(id));
         self.message(frontend::CLOSE, &[b"S", &backend_name(TAKEN)[..], b"\0"].concat());
         self.ledger.inject(Request::Close, Injected::Aside, b"");
-        let names: Vec<_> = self.pooled.names.iter().map(|(name, _)| name.to_vec()).collect();
-        names.iter().for_each(|name| self.give_own_name(name));
+        // Those that execute others stand behind them.
+        let is_late = |named: &Named| named.effects.as_deref().is_some_and(speaks_of_names);
+        let names = || self.pooled.names.iter();
+        let early = names().filter(|(_, named)| !is_late(named));
+        let names: Vec<_> =
+            early.chain(names().filter(|(_, named)| is_late(named))).map(|(name, _)| name.to_vec()).collect();
+        self.sync(simple);
+        names.iter().for_each(|name| self.give_own_name(name, simple));
         self.pooled.own_names = true;
         self.pooled.is_known_by_name();
     }
