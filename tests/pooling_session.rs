@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::support::both::says;
+use crate::support::eventually;
 use crate::support::messages::*;
 use crate::support::vault::House;
 use crate::support::wire::Wire;
@@ -13,15 +14,6 @@ use crate::support::wire::Wire;
 fn one_backend(word: &str) -> House {
     let (pool, limits) = (json!({ "mode": "session" }), json!({ "backends_max": 1 }));
     House::with(word, |options| options.with(json!({ "pool": pool, "limits": limits })))
-}
-
-/// Waits until `done` or fails.
-fn eventually(what: &str, done: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !done() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "{what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// The process id told at login is the server's own, and it is used again by the next client.

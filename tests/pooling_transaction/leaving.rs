@@ -6,18 +6,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::support::eventually;
 use crate::support::messages::*;
 use crate::support::pooled::{Pooled, is_transaction};
 use crate::support::wire::Wire;
-
-/// Waits until `done` or fails.
-fn eventually(what: &str, done: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !done() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "{what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
 
 #[test]
 fn an_open_transaction_ends_with_its_client() {

@@ -3,10 +3,11 @@
 //! Source: sql-set, runtime-config-client#GUC-STATEMENT-TIMEOUT
 
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
+use crate::support::eventually;
 use crate::support::messages::*;
 use crate::support::pooled::{Pooled, say};
 use crate::support::transcript::lines;
@@ -178,10 +179,6 @@ fn who_leaves_while_an_answer_is_long_in_coming_is_gone() {
     let clients = || pooled.house.vault.http("/metrics").lines().any(|line| line == "onevault_clients 0");
     assert!(!clients());
     drop(mine);
-    let begun = Instant::now();
-    while !clients() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "the session is still there");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    eventually("the session is still there", clients);
     other.rows("COMMIT");
 }
