@@ -74,6 +74,15 @@ fn work(pooled: &Pooled, number: usize) {
         wire.rows("CREATE TEMP TABLE mine ON COMMIT DROP AS SELECT 1 AS x");
         wire.rows("COMMIT; SELECT pg_advisory_lock(61), pg_advisory_unlock(61)");
         wire.rows("RESET ALL");
+        // Whichever backend it comes to says so in its own way, or OneVault lets it.
+        wire.rows(&format!("CREATE TABLE shape{number} (a int)"));
+        let shape = format!("SELECT * FROM shape{number}");
+        says(&mut wire, &[parse("s3", &shape), bind("", "s3", &[]), execute("", 0), sync()], 1);
+        wire.rows(&format!("ALTER TABLE shape{number} ALTER a TYPE bigint"));
+        let heard = says(&mut wire, &[bind("", "s3", &[]), execute("", 0), sync()], 1);
+        assert!(heard[0].starts_with("B ErrorResponse S=ERROR C=0A000"), "{heard:#?}");
+        says(&mut wire, &[close_statement("s3"), sync()], 1);
+        wire.rows(&format!("DROP TABLE shape{number}"));
         says(&mut wire, &[function_call(1257, &["four"])], 1);
     }
     wire.send(&terminate());

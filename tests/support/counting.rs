@@ -11,6 +11,9 @@ const SCRUB: &str = "DISCARD ALL";
 /// What stands in everything else that OneVault says.
 const OURS: &str = "/* onevault */";
 
+/// What the server says where OneVault lets it refuse a statement that shows something else than it did: the client hears 0A000 for it.
+const CHANGED: &str = "prepared statement \"_ov_0\" does not exist";
+
 /// Statements that reached the server of this role in this database: those it logged before running them, and those that failed before.
 pub(crate) fn at_server(postgres: &Postgres, role: &str, database: &str) -> Vec<String> {
     by_backend(postgres, role, database).into_iter().map(|(_, text)| text).collect()
@@ -49,6 +52,10 @@ fn by_backend(postgres: &Postgres, role: &str, database: &str) -> Vec<(String, S
                 running.insert(pid, text.to_owned());
             }
         } else if let Some(error) = said.strip_prefix("ERROR:  ") {
+            if error == CHANGED {
+                found.push((pid, "a statement that is not what it was".to_owned()));
+                continue;
+            }
             failed.insert(pid, error.to_owned());
         } else if let Some(text) = said.strip_prefix("STATEMENT:  ") {
             // An error of a statement that was not logged: it could not even be parsed or bound.
