@@ -263,34 +263,39 @@ impl Shaper<'_> {
         Form::AsIs(Note::Unnamed(self.pooled.unnamed.sent(Some(body), effects)))
     }
 
-    /// What a statement leaves behind, as far as it is known; its text may be about to speak of others by their names.
-    fn effects_of(&mut self, name: &[u8]) -> Option<Arc<Effects>> {
-        match significant(name) {
-            b"" => {
-                if !self.ledger.changes().has_unnamed() {
-                    self.pooled.unnamed.settle();
-                }
-                self.pooled.unnamed.seen().and_then(|unnamed| unnamed.effects.clone())
-            }
-            name => self.pooled.names.get(name).and_then(|named| named.effects.clone()),
-        }
-    }
-
     /// Whether SQL speaks of names for which an answer is out.
     fn must_wait_for(&self, effects: Option<&Effects>) -> bool {
         effects.is_some_and(speaks_of_names) && self.ledger.changes().is_open_for_names()
     }
 
-    fn bind(&mut self, raw: &[u8], body: &[u8]) -> Result<Form, FrameError> {
-        let Bind { portal, statement } = Bind::read(body);
-        let effects = self.effects_of(statement);
+    /// Makes ready for a message that speaks of a statement, and tells what that leaves behind, as far as it is known; its text
+    /// may be about to speak of others by their names. `Err`: the message must wait.
+    fn make_ready(&mut self, statement: &[u8]) -> Result<Option<Arc<Effects>>, Form> {
+        let name = significant(statement);
+        let effects = if name.is_empty() {
+            if !self.ledger.changes().has_unnamed() {
+                self.pooled.unnamed.settle();
+            }
+            self.pooled.unnamed.seen().and_then(|unnamed| unnamed.effects.clone())
+        } else {
+            self.pooled.names.get(name).and_then(|named| named.effects.clone())
+        };
         if self.must_wait_for(effects.as_deref()) {
-            return Ok(self.wait());
+            return Err(self.wait());
         }
         self.own_names_for(effects.as_deref(), false);
-        if statement.is_empty() {
+        if name.is_empty() {
             self.ensure_unnamed();
         }
+        Ok(effects)
+    }
+
+    fn bind(&mut self, raw: &[u8], body: &[u8]) -> Result<Form, FrameError> {
+        let Bind { portal, statement } = Bind::read(body);
+        let effects = match self.make_ready(statement) {
+            Ok(effects) => effects,
+            Err(wait) => return Ok(wait),
+        };
         let portal = significant(portal);
         let effects = effects.map(|effects| bound(effects, body));
         match effects {
@@ -306,15 +311,10 @@ impl Shaper<'_> {
     }
 
     fn describe(&mut self, raw: &[u8], name: &[u8]) -> Result<Form, FrameError> {
-        let effects = self.effects_of(name);
-        if self.must_wait_for(effects.as_deref()) {
-            return Ok(self.wait());
+        match self.make_ready(name) {
+            Ok(_) => self.named(frontend::DESCRIBE, raw, name),
+            Err(wait) => Ok(wait),
         }
-        self.own_names_for(effects.as_deref(), false);
-        if name.is_empty() {
-            self.ensure_unnamed();
-        }
-        self.named(frontend::DESCRIBE, raw, name)
     }
 
     /// A message that speaks of a statement, which must be there under the name it has on the backend.
