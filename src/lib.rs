@@ -23,6 +23,7 @@ pub mod config;
 pub mod customers;
 pub mod http;
 pub mod ids;
+pub mod proof;
 pub mod protocol;
 pub mod provision;
 pub mod routing;

@@ -10,7 +10,7 @@ const BANDS: [&[&str]; 5] = [
     &["server", "tls", "session", "http"],
     &["backend", "audit", "provision"],
     &["routing", "auth", "customers"],
-    &["protocol", "sql", "stream", "ids", "config", "telemetry"],
+    &["protocol", "sql", "stream", "ids", "config", "telemetry", "proof"],
 ];
 
 const FILE_LINES_MAX: usize = 500;

@@ -1,0 +1,36 @@
+//! Checks what the audit log proves, with nothing but the proof: no vault, no network, no clock.
+//!
+//! What always holds: nothing here is used by whoever writes the log, so that a mistake made there is not made again
+//! here; nothing is believed that a hash or a signature does not bear out; any input gets an answer or a [`ProofError`].
+//!
+//! ```text
+//! tree.rs        RFC 6962 trees: a record is in a tree, a tree is the beginning of another
+//! note.rs        C2SP signed notes: a text and who stands for it
+//! checkpoint.rs  C2SP tlog-checkpoint: the size and root of a tree, in a note
+//! ```
+
+use std::fmt;
+
+pub mod checkpoint;
+pub mod note;
+pub mod tree;
+
+/// Why a proof is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProofError {
+    /// It cannot be read; what is wrong with it.
+    Malformed(&'static str),
+    /// It can be read, and does not hold; what does not.
+    Wrong(&'static str),
+}
+
+impl fmt::Display for ProofError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(what) => write!(f, "malformed: {what}"),
+            Self::Wrong(what) => write!(f, "not proven: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for ProofError {}
