@@ -27,6 +27,7 @@ pub mod render;
 mod segment;
 #[cfg(test)]
 mod tests;
+mod tree;
 pub mod verify;
 mod writer;
 
