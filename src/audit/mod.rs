@@ -24,6 +24,7 @@ pub mod reader;
 mod record;
 mod recovery;
 pub mod render;
+pub mod row;
 mod segment;
 #[cfg(test)]
 mod tests;

@@ -67,7 +67,7 @@ impl Tree {
         let mut peak = (0_u32, leaf);
         while let Some((_, left)) = self.peaks.pop_if(|(height, _)| *height == peak.0) {
             peak = (peak.0.saturating_add(1), join(&left, &peak.1));
-            if peak.0 % STRIDE == 0 {
+            if peak.0.is_multiple_of(STRIDE) {
                 store((peak.0 / STRIDE, self.size >> peak.0, peak.1));
             }
         }
@@ -102,8 +102,7 @@ fn subtree<R: Rows>(rows: &R, height: u32, index: u64) -> Result<Hash, R::Error>
     while hashes.len() > 1 {
         hashes = hashes
             .chunks_exact(2)
-            .map(|pair| pair.iter().copied().reduce(|a, b| join(&a, &b)))
-            .flatten()
+            .filter_map(|pair| pair.iter().copied().reduce(|a, b| join(&a, &b)))
             .collect();
     }
     Ok(hashes.first().copied().unwrap_or_default())
