@@ -347,6 +347,17 @@ mod tests {
     }
 
     #[test]
+    fn the_checker_knows_the_same_columns() {
+        use crate::proof::record::{Field, Value};
+        for column in Column::ALL {
+            let field = Field { tag: column.tag(), value: Value::Number(0) };
+            assert_eq!(field.name(), Some(column.name()));
+            let is_number = matches!(column.kind(), Type::Number | Type::Time);
+            assert_eq!(Field::is_number(column.tag()), is_number, "{}", column.name());
+        }
+    }
+
+    #[test]
     fn what_says_nothing_has_no_canonical_bytes() {
         let mut row = Row::default();
         let mut bytes = Vec::new();

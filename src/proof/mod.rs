@@ -1,18 +1,23 @@
 //! Checks what the audit log proves, with nothing but the proof: no vault, no network, no clock.
 //!
-//! What always holds: nothing here is used by whoever writes the log, so that a mistake made there is not made again
-//! here; nothing is believed that a hash or a signature does not bear out; any input gets an answer or a [`ProofError`].
+//! What always holds: nothing here makes a leaf or a tree of the log, so that a mistake made there is not made again here,
+//! and whoever signs can check with it what was made; nothing is believed that a hash or a signature does not bear out; any
+//! input gets an answer or a [`ProofError`].
 //!
 //! ```text
 //! tree.rs        RFC 6962 trees: a record is in a tree, a tree is the beginning of another
 //! note.rs        C2SP signed notes: a text and who stands for it
 //! checkpoint.rs  C2SP tlog-checkpoint: the size and root of a tree, in a note
+//! record.rs      a disclosed record, and the leaf that stands for it
+//! bundle.rs      C2SP tlog-proof: record, place and checkpoint in one text
 //! ```
 
 use std::fmt;
 
+pub mod bundle;
 pub mod checkpoint;
 pub mod note;
+pub mod record;
 pub mod tree;
 
 /// Why a proof is none.
