@@ -269,6 +269,41 @@ pub struct Audit {
     pub segment_bytes: u64,
     /// Records waiting for the writer, in bytes; beyond that statements wait.
     pub buffer_bytes: usize,
+    /// Wraps the keys that encrypt records; nothing said: a file beside `directory`.
+    pub platform_key: KeySource,
+    /// The platform key before, until `onevault audit keys rotate` has wrapped all keys anew.
+    pub platform_key_previous: KeySource,
+}
+
+/// Where 32 secret bytes come from: one of the three.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeySource {
+    /// A file (0600): 64 hex digits, base64, or the 32 bytes.
+    pub file: Option<PathBuf>,
+    /// An environment variable: 64 hex digits or base64.
+    pub env: Option<String>,
+    /// A command and its arguments; its standard output is the key, as hex digits or base64.
+    pub command: Vec<String>,
+}
+
+impl KeySource {
+    /// Whether any is named.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.count() > 0
+    }
+
+    /// How many are named.
+    fn count(&self) -> usize {
+        [self.file.is_some(), self.env.is_some(), !self.command.is_empty()].iter().filter(|set| **set).count()
+    }
+
+    /// Whether it is a file that is not there.
+    #[must_use]
+    pub fn is_file_missing(&self) -> bool {
+        self.file.as_ref().is_some_and(|file| matches!(file.try_exists(), Ok(false)))
+    }
 }
 
 impl Default for Audit {
@@ -281,6 +316,8 @@ impl Default for Audit {
             flush_interval_ms: 20,
             segment_bytes: 64 << 20,
             buffer_bytes: 16 << 20,
+            platform_key: KeySource::default(),
+            platform_key_previous: KeySource::default(),
         }
     }
 }

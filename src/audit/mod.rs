@@ -19,6 +19,7 @@ mod escape;
 mod gate;
 pub mod join;
 mod journal;
+pub mod keys;
 mod log;
 pub mod reader;
 mod record;

@@ -35,6 +35,7 @@ impl Folder {
             flush_interval_ms: 20,
             segment_bytes: 1 << 20,
             buffer_bytes: 1 << 20,
+            ..Audit::default()
         }
     }
 }
@@ -42,6 +43,7 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         std::fs::remove_dir_all(&self.0).ok();
+        std::fs::remove_file(keys::default_file(&self.0)).ok();
     }
 }
 

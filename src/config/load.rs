@@ -95,6 +95,12 @@ fn check_texts(config: &Config, tree: &Node, faults: &mut Vec<Fault>) {
     let is_reference = password.is_none_or(|text| text.starts_with("env:") || text.starts_with("file:"));
     let text = "`password` must be a reference (env:NAME or file:PATH), not the secret itself";
     check(&["provision", "password"], is_reference, text);
+    let audit = &config.audit;
+    for (key, source) in
+        [("platform_key", &audit.platform_key), ("platform_key_previous", &audit.platform_key_previous)]
+    {
+        check(&["audit", key], source.count() <= 1, "name one of `file`, `env` and `command`");
+    }
     check(&["log", "level"], !config.log.level.trim().is_empty(), "`level` is empty");
 }
 
@@ -230,6 +236,8 @@ zzz: 1
                 format!("8:9: {FRESH_IS_SESSION}"),
             ]
         );
+        let found = faults("audit: {platform_key: {file: a, env: B}}").join("");
+        assert!(found.ends_with("name one of `file`, `env` and `command`"), "{found}");
         let secret = faults("provision: {password: hunter2}").join("");
         assert!(secret.contains("reference") && !secret.contains("hunter2"), "{secret}");
     }
