@@ -10,8 +10,11 @@
 //! gate.rs     who waits, whether there is room     body.rs    its bytes · entry.rs  reading them
 //! writer.rs   the thread; group commit; watchdog   journal.rs segments and frames · segment.rs  reading them
 //! disk.rs     folder, lock, prepared segments      recovery.rs  after an end of any kind
+//! row.rs      a record as typed columns             arrow.rs   rows as Arrow batches and back
 //! ```
 
+pub mod archive;
+pub mod arrow;
 mod body;
 mod disk;
 pub mod entry;

@@ -1,0 +1,11 @@
+//! The archive: the journal's records for years, in Parquet files of one log and one UTC day each.
+//!
+//! What always holds: a file is written whole before it has its name, and is never changed; names alone say what is there, so
+//! whatever is interrupted can be done again without losing or doubling a record; every byte of a file is encrypted with a
+//! key that follows from a data key, so it goes with it.
+//!
+//! ```text
+//! name.rs    names, and which files to read
+//! ```
+
+pub mod name;
