@@ -387,6 +387,12 @@ impl Gate {
         }
     }
 
+    /// Segment and offset up to which everything is on disk.
+    pub(super) fn durable_position(&self) -> (u64, u64) {
+        let status = lock(&self.status);
+        (status.segment, status.offset_bytes)
+    }
+
     /// Bytes accepted that are not on disk.
     pub(super) fn waiting_bytes(&self) -> usize {
         self.waiting_bytes.load(Ordering::SeqCst)

@@ -19,6 +19,8 @@ pub struct Shown<'a> {
     pub boot: [u8; 16],
     /// Name of the node.
     pub node: &'a [u8],
+    /// Number of the data key that its (first) record was encrypted with; 0: none.
+    pub key: u32,
     /// What it is; never `Intent`, `Outcome` or `TextPart`.
     pub entry: Entry<'a>,
     /// The whole text of a statement; the reader joins its parts.
@@ -42,6 +44,26 @@ pub enum Text<'a> {
 }
 
 impl<'a> Text<'a> {
+    /// Hands out the text piece by piece.
+    ///
+    /// # Errors
+    /// Of a piece that cannot be read any more.
+    pub fn each(&self, pieces: &Pieces, mut take: impl FnMut(&[u8])) -> std::io::Result<()> {
+        let found;
+        let parts = match self {
+            Self::Here(text) => {
+                take(text);
+                return Ok(());
+            }
+            Self::Parts(parts) => parts,
+            Self::Before { boot, of } => {
+                found = pieces.find(*boot, *of);
+                found.as_slice()
+            }
+        };
+        parts.iter().try_for_each(|place| pieces.piece(*place).map(|piece| take(&piece)))
+    }
+
     /// The text; what cannot be read any more is missing from it.
     #[must_use]
     pub fn load(&self, pieces: &Pieces) -> Cow<'a, [u8]> {
@@ -135,6 +157,13 @@ impl Joiner {
         }
     }
 
+    /// Where the oldest intent without its outcome lies.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Place> {
+        let intents = self.sessions.values().filter_map(|session| session.intents.first_key_value());
+        intents.map(|(_, (place, _))| *place).min_by_key(|place| place.record)
+    }
+
     /// Hands out the intents that never got an outcome.
     ///
     /// # Errors
@@ -215,7 +244,7 @@ impl Joiner {
     }
 
     fn shown<'a>(&'a self, place: Place, entry: Entry<'a>, text: Text<'a>) -> Shown<'a> {
-        Shown { place, boot: self.boot, node: &self.node, entry, text }
+        Shown { place, boot: self.boot, node: &self.node, key: 0, entry, text }
     }
 }
 

@@ -143,6 +143,27 @@ impl Reader {
         })
     }
 
+    /// Begins with a segment. Texts that lie in parts before it are found all the same.
+    ///
+    /// # Errors
+    /// [`ReadError`] when it cannot be opened.
+    pub fn open_at(path: &Path, number: u64) -> Result<Self, ReadError> {
+        let io = |error| ReadError::Io(path.to_owned(), error);
+        let folder = open_folder(path).map_err(io)?;
+        let first = segments(path).map_err(io)?.first().copied();
+        let first = first.ok_or_else(|| ReadError::Empty(path.to_owned()))?;
+        let segment = open_segment(path, &folder, number)?;
+        let (boot, skipped) = (segment.header.boot, number != first);
+        let (path, folder) = (path.to_owned(), Arc::new(folder));
+        Ok(Self { path, folder, segment, boot, looks_max: LOOKS, bad: None, skipped })
+    }
+
+    /// Where the next record begins: segment and offset in bytes.
+    #[must_use]
+    pub const fn position(&self) -> (u64, u64) {
+        (self.segment.header.segment, self.segment.at)
+    }
+
     /// Nobody writes any more, so nothing is looked at twice.
     #[cfg(test)]
     pub(super) fn impatient(self) -> Self {

@@ -1,0 +1,267 @@
+//! The notary: follows the journal, grows a tree for each log, and signs how far it has come.
+//!
+//! What always holds: it takes only what is on disk, in the journal's order; what it has taken once is in the same place
+//! of the same tree for ever, across any end of the process; it signs a checkpoint only when the signed one before is its
+//! beginning, checked with code that did not make it. What it keeps can be made anew from the journal, but for the signed
+//! checkpoints. It never holds a statement up: when it cannot go on, it says so and tries again.
+//!
+//! ```text
+//! state.rs   how far it has come: a small file, replaced at each round
+//! trees.rs   hashes of trees in files   notes.rs   signed checkpoints in files
+//! ```
+
+mod life;
+pub(super) mod notes;
+pub(super) mod state;
+#[cfg(test)]
+mod tests;
+pub(super) mod trees;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::join::{BadBody, Joiner, Shown, Text};
+use super::leaf::{Leaf, LogHash, Salts};
+use super::reader::{Pieces, Place, ReadError, Reader};
+use super::row::{Column, Row};
+use super::tree::{Hash, Tree};
+use crate::ids::CustomerId;
+use crate::proof::ProofError;
+use crate::proof::note::Signer;
+
+pub(super) use life::{Life, Plan, start};
+use notes::Notes;
+use state::State;
+use trees::Growth;
+
+/// The log of what belongs to no customer.
+pub(super) const OWN_LOG: &str = "_";
+/// Hashes are written when so many leaves wait, at the latest.
+const LEAVES_MAX: u64 = 1 << 16;
+
+/// Why the notary does not go on.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The journal cannot be read.
+    Journal(ReadError),
+    /// A record cannot be read, or a part of its text.
+    Record(Place, &'static str),
+    /// The key of a record cannot be had.
+    Key(u32, String),
+    /// Its own files cannot be read or written.
+    Files(PathBuf, io::Error),
+    /// One of its own files is not as it was written.
+    Changed(PathBuf, &'static str),
+    /// A signed checkpoint is not the beginning of what there is now.
+    Signed(String, ProofError),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Journal(error) => write!(f, "{error}"),
+            Self::Record(place, what) => {
+                write!(f, "segment {}, byte {}, record {}: {what}", place.segment, place.offset, place.record)
+            }
+            Self::Key(number, what) => write!(f, "data key {number}: {what}"),
+            Self::Files(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Changed(path, what) => write!(f, "{}: {what}", path.display()),
+            Self::Signed(log, error) => write!(f, "log {log}: its signed checkpoint does not hold: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Trouble {}
+
+impl From<ReadError> for Trouble {
+    fn from(error: ReadError) -> Self {
+        Self::Journal(error)
+    }
+}
+
+impl From<BadBody> for Trouble {
+    fn from(BadBody(place): BadBody) -> Self {
+        Self::Record(place, "the record's body cannot be read")
+    }
+}
+
+/// Gives the salts of a data key by the key's number.
+pub(super) trait SaltsOf {
+    /// The salts, or why they cannot be had.
+    fn salts(&mut self, key: u32) -> Result<&Salts, String>;
+}
+
+/// One log's tree as it grows.
+pub(super) struct Log {
+    pub(super) tree: Tree,
+    hash: LogHash,
+    growth: Growth,
+}
+
+impl Log {
+    fn new(origin: &str, tree: Tree) -> Self {
+        Self { tree, hash: LogHash::of(origin), growth: Growth::default() }
+    }
+}
+
+/// The name of a log as checkpoints have it.
+pub(super) fn origin_of(vault: &str, log: &str) -> String {
+    format!("{vault}/{log}")
+}
+
+/// The log that a record with this customer belongs to.
+pub(super) fn log_of(customer: &[u8]) -> &str {
+    let name = std::str::from_utf8(customer).ok().filter(|name| CustomerId::parse(name).is_ok());
+    name.unwrap_or(OWN_LOG)
+}
+
+/// The hash of what is shown as a leaf. `scratch` is working room.
+pub(super) fn leaf_of(
+    (log, index): (LogHash, u64),
+    shown: &Shown<'_>,
+    row: &Row<'_>,
+    (salts, pieces): (&Salts, &Pieces),
+    scratch: &mut Vec<u8>,
+) -> Result<Hash, Trouble> {
+    let mut leaf = Leaf::begin((log, index), &salts.salt(index), row, scratch);
+    match shown.text {
+        Text::Here(text) => leaf.text(text),
+        Text::Parts(_) | Text::Before { .. } => {
+            let bytes = row.number_of(Column::TextBytes);
+            leaf.long(super::row::TEXT_TAG, bytes);
+            let mut read = 0_u64;
+            let told = shown.text.each(pieces, |piece| {
+                read = read.saturating_add(super::body::wide(piece.len()));
+                leaf.piece(piece);
+            });
+            if told.is_err() || read != bytes {
+                return Err(Trouble::Record(shown.place, "a part of its text cannot be read"));
+            }
+        }
+    }
+    Ok(leaf.finish())
+}
+
+/// The state of the notary.
+pub(super) struct Notary<K> {
+    folder: PathBuf,
+    vault: String,
+    reader: Reader,
+    joiner: Joiner,
+    pieces: Pieces,
+    logs: BTreeMap<String, Log>,
+    notes: Notes,
+    salts: K,
+    /// Number of the last record taken.
+    taken: u64,
+    /// Records up to here had been taken before the start: they are read for what hangs on them.
+    known: u64,
+    waiting: u64,
+    scratch: Vec<u8>,
+}
+
+impl<K: SaltsOf> Notary<K> {
+    /// Goes on where the last round ended, or begins.
+    pub(super) fn open(
+        journal: &Path,
+        folder: &Path,
+        vault: &str,
+        signer: Signer,
+        salts: K,
+    ) -> Result<Self, Trouble> {
+        let state = State::read(folder)?;
+        let notes = Notes::open(folder, vault, signer)?;
+        let reader = match &state {
+            Some(state) => Reader::open_at(journal, state.segment)?,
+            None => Reader::open(journal)?,
+        };
+        let state = state.unwrap_or_default();
+        let mut logs = BTreeMap::new();
+        for (name, size) in state.logs {
+            let tree = trees::load(folder, &name, size)?;
+            logs.insert(name.clone(), Log::new(&origin_of(vault, &name), tree));
+        }
+        let joiner = Joiner::new(&reader);
+        let pieces = reader.pieces();
+        Ok(Self {
+            folder: folder.to_owned(),
+            vault: vault.to_owned(),
+            reader,
+            joiner,
+            pieces,
+            logs,
+            notes,
+            salts,
+            taken: state.record,
+            known: state.record,
+            waiting: 0,
+            scratch: Vec::new(),
+        })
+    }
+
+    /// Takes what is in the journal up to `durable` (segment, offset); all of it, when nobody writes.
+    pub(super) fn follow(&mut self, durable: Option<(u64, u64)>) -> Result<(), Trouble> {
+        loop {
+            let here = self.reader.position();
+            if durable.is_some_and(|durable| here >= durable) {
+                return Ok(());
+            }
+            let Some(raw) = self.reader.next_record()? else { return Ok(()) };
+            let (record, is_known) = (raw.place.record, raw.place.record <= self.known);
+            let (logs, salts, pieces, vault) = (&mut self.logs, &mut self.salts, &self.pieces, &self.vault);
+            let (scratch, waiting) = (&mut self.scratch, &mut self.waiting);
+            self.joiner.take(&raw, |shown| {
+                if is_known {
+                    return Ok(());
+                }
+                let row = Row::of(shown);
+                let name = log_of(row.bytes_of(Column::Customer));
+                if !logs.contains_key(name) {
+                    logs.insert(name.to_owned(), Log::new(&origin_of(vault, name), Tree::default()));
+                }
+                let Some(log) = logs.get_mut(name) else { return Ok(()) };
+                let salts = salts.salts(shown.key).map_err(|what| Trouble::Key(shown.key, what))?;
+                let leaf = leaf_of((log.hash, log.tree.size()), shown, &row, (salts, pieces), scratch)?;
+                log.tree.push(leaf, |stored| log.growth.keep(stored));
+                *waiting = waiting.saturating_add(1);
+                Ok::<(), Trouble>(())
+            })?;
+            self.taken = self.taken.max(record);
+            if self.waiting >= LEAVES_MAX {
+                self.write_trees()?;
+            }
+        }
+    }
+
+    /// Makes what was taken last, and signs it: one round.
+    pub(super) fn round(&mut self, now: &str) -> Result<(), Trouble> {
+        self.write_trees()?;
+        let oldest = self.joiner.oldest().map_or(u64::MAX, |place| place.segment);
+        let state = State {
+            record: self.taken,
+            segment: self.reader.position().0.min(oldest),
+            logs: self.logs.iter().map(|(name, log)| (name.clone(), log.tree.size())).collect(),
+        };
+        trees::sync(&self.folder)?;
+        state.write(&self.folder)?;
+        let mut refused = None;
+        for (name, log) in &self.logs {
+            let origin = origin_of(&self.vault, name);
+            if let Err(trouble) = self.notes.sign((name, &origin), &log.tree, now) {
+                refused.get_or_insert(trouble);
+            }
+        }
+        self.notes.write()?;
+        refused.map_or(Ok(()), Err)
+    }
+
+    fn write_trees(&mut self) -> Result<(), Trouble> {
+        for (name, log) in &mut self.logs {
+            log.growth.write(&self.folder, name)?;
+        }
+        self.waiting = 0;
+        Ok(())
+    }
+}

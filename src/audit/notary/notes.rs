@@ -1,0 +1,145 @@
+//! Signed checkpoints: the latest of each log in the file `latest`, all that showed growth in `<log>/history`.
+//!
+//! What always holds: a log's checkpoint is signed only when the one before is its beginning, as [`crate::proof`] says; a
+//! checkpoint that was signed is written before another one of that log is. Each note stands behind a line `note <bytes>`.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::super::tree::{Tree, consistency};
+use super::Trouble;
+use super::state::{read, replace};
+use super::trees::{Files, make_folder};
+use crate::proof::checkpoint::Checkpoint;
+use crate::proof::note::{Signer, Verifier};
+use crate::proof::tree::check_consistency;
+
+const LATEST: &str = "latest";
+const HISTORY: &str = "history";
+/// The file with the public key.
+pub(in crate::audit) const PUBLIC_KEY: &str = "checkpoints.pub";
+/// So many bytes of notes are read at most.
+const BYTES_MAX: u64 = 1 << 30;
+
+/// All logs' newest checkpoints, and who signs.
+pub(super) struct Notes {
+    folder: PathBuf,
+    signer: Signer,
+    latest: BTreeMap<String, (Checkpoint, String)>,
+    /// Of logs that have grown; not in their files yet.
+    grown: Vec<(String, String)>,
+}
+
+/// A file's notes, one behind the other.
+pub(in crate::audit) fn split(mut text: &str) -> Option<Vec<&str>> {
+    let mut notes = Vec::new();
+    while !text.is_empty() {
+        let (head, rest) = text.split_once('\n')?;
+        let bytes = head.strip_prefix("note ")?.parse().ok()?;
+        let (note, rest) = rest.split_at_checked(bytes)?;
+        notes.push(note);
+        text = rest;
+    }
+    Some(notes)
+}
+
+fn framed(note: &str) -> String {
+    format!("note {}\n{note}", note.len())
+}
+
+/// The newest checkpoint of each log, by its origin.
+///
+/// # Errors
+/// [`Trouble::Changed`] when the file is not as it was written, or a signature is none of `known`.
+pub(in crate::audit) fn latest(
+    folder: &Path,
+    known: &[Verifier],
+) -> Result<BTreeMap<String, (Checkpoint, String)>, Trouble> {
+    let text = read(folder, LATEST, BYTES_MAX)?.unwrap_or_default();
+    all(&folder.join(LATEST), &text, known)
+        .map(|notes| notes.into_iter().map(|note| (note.0.origin.clone(), note)).collect())
+}
+
+/// The checkpoints of one log from its first to its last, as far as they showed growth.
+///
+/// # Errors
+/// As [`latest`].
+pub(in crate::audit) fn history(
+    folder: &Path,
+    log: &str,
+    known: &[Verifier],
+) -> Result<Vec<(Checkpoint, String)>, Trouble> {
+    let text = read(&folder.join(log), HISTORY, BYTES_MAX)?.unwrap_or_default();
+    all(&folder.join(log).join(HISTORY), &text, known)
+}
+
+fn all(path: &Path, text: &str, known: &[Verifier]) -> Result<Vec<(Checkpoint, String)>, Trouble> {
+    let notes = split(text).ok_or_else(|| Trouble::Changed(path.to_owned(), "it is cut or was changed"))?;
+    let mut read = Vec::new();
+    for note in notes {
+        let opened = crate::proof::note::open(note, known).and_then(|(text, _)| Checkpoint::parse(text));
+        let checkpoint =
+            opened.map_err(|_| Trouble::Changed(path.to_owned(), "a checkpoint's signature does not hold"))?;
+        read.push((checkpoint, note.to_owned()));
+    }
+    Ok(read)
+}
+
+impl Notes {
+    /// Reads what was signed last.
+    pub(super) fn open(folder: &Path, vault: &str, signer: Signer) -> Result<Self, Trouble> {
+        make_folder(folder).map_err(|error| Trouble::Files(folder.to_owned(), error))?;
+        let known = [signer.verifier().clone()];
+        let prefix = format!("{vault}/");
+        let mut latest = BTreeMap::new();
+        for (origin, note) in self::latest(folder, &known)? {
+            let log = origin.strip_prefix(&prefix);
+            let what = "a checkpoint is of another vault";
+            let log = log.ok_or_else(|| Trouble::Changed(folder.join(LATEST), what))?;
+            latest.insert(log.to_owned(), note);
+        }
+        let key = format!("{}\n", signer.verifier().encoded());
+        replace(folder, PUBLIC_KEY, key.as_bytes())
+            .map_err(|error| Trouble::Files(folder.join(PUBLIC_KEY), error))?;
+        Ok(Self { folder: folder.to_owned(), signer, latest, grown: Vec::new() })
+    }
+
+    /// Signs the state of a tree, whose hashes are in their files.
+    pub(super) fn sign(&mut self, (log, origin): (&str, &str), tree: &Tree, now: &str) -> Result<(), Trouble> {
+        let before = self.latest.get(log).map(|(checkpoint, _)| (checkpoint.size, checkpoint.root));
+        let (size, root) = (tree.size(), tree.root());
+        if let Some((old, old_root)) = before {
+            let proof = consistency(&Files::of(&self.folder, log), old, size)?.unwrap_or_default();
+            check_consistency((old, &old_root), (size, &root), &proof)
+                .map_err(|error| Trouble::Signed(log.to_owned(), error))?;
+        }
+        let extensions = vec![format!("time {now}")];
+        let checkpoint = Checkpoint { origin: origin.to_owned(), size, root, extensions };
+        let note =
+            checkpoint.sign(&self.signer).map_err(|error| Trouble::Signed(log.to_owned(), error))?;
+        if before.is_none_or(|(old, _)| old < size) {
+            self.grown.push((log.to_owned(), note.clone()));
+        }
+        self.latest.insert(log.to_owned(), (checkpoint, note));
+        Ok(())
+    }
+
+    /// Writes what was signed.
+    pub(super) fn write(&mut self) -> Result<(), Trouble> {
+        while let Some((log, note)) = self.grown.last() {
+            let folder = self.folder.join(log);
+            let path = folder.join(HISTORY);
+            let written = make_folder(&folder).and_then(|()| {
+                let mut file = OpenOptions::new().append(true).create(true).open(&path)?;
+                file.write_all(framed(note).as_bytes())
+            });
+            written.map_err(|error| Trouble::Files(path, error))?;
+            self.grown.pop();
+        }
+        let text: String = self.latest.values().map(|(_, note)| framed(note)).collect();
+        replace(&self.folder, LATEST, text.as_bytes())
+            .map_err(|error| Trouble::Files(self.folder.join(LATEST), error))
+    }
+}
