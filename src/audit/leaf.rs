@@ -7,7 +7,7 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac::{Context, HMAC_SHA256, Key, sign};
 
-use super::row::{Column, Row, TEXT_TAG};
+use super::row::{Column, Row};
 use super::tree::{Hash, leaf_hash};
 
 /// Purpose under which data keys give the key of salts.
@@ -84,23 +84,9 @@ impl Leaf {
         Self { mac, header }
     }
 
-    /// The long column that follows has so many bytes.
-    pub(super) fn long(&mut self, tag: u8, bytes: u64) {
-        self.mac.update(&[tag]);
-        self.mac.update(&bytes.to_le_bytes());
-    }
-
-    /// A piece of a long column.
+    /// Canonical bytes of long columns, in pieces of any size.
     pub(super) fn piece(&mut self, bytes: &[u8]) {
         self.mac.update(bytes);
-    }
-
-    /// A text that is here whole.
-    pub(super) fn text(&mut self, text: &[u8]) {
-        if !text.is_empty() {
-            self.long(TEXT_TAG, super::body::wide(text.len()));
-            self.piece(text);
-        }
     }
 
     /// The leaf's hash.

@@ -16,6 +16,7 @@
 pub mod archive;
 pub mod arrow;
 mod body;
+mod disclose;
 mod disk;
 pub mod entry;
 mod escape;
@@ -25,6 +26,7 @@ mod journal;
 pub mod keys;
 mod leaf;
 mod log;
+mod logs;
 mod notary;
 pub mod reader;
 mod record;

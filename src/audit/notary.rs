@@ -22,7 +22,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::join::{BadBody, Joiner, Shown, Text};
+use super::join::{BadBody, Joiner, Shown};
 use super::leaf::{Leaf, LogHash, Salts};
 use super::reader::{Pieces, Place, ReadError, Reader};
 use super::row::{Column, Row};
@@ -126,21 +126,8 @@ pub(super) fn leaf_of(
     scratch: &mut Vec<u8>,
 ) -> Result<Hash, Trouble> {
     let mut leaf = Leaf::begin((log, index), &salts.salt(index), row, scratch);
-    match shown.text {
-        Text::Here(text) => leaf.text(text),
-        Text::Parts(_) | Text::Before { .. } => {
-            let bytes = row.number_of(Column::TextBytes);
-            leaf.long(super::row::TEXT_TAG, bytes);
-            let mut read = 0_u64;
-            let told = shown.text.each(pieces, |piece| {
-                read = read.saturating_add(super::body::wide(piece.len()));
-                leaf.piece(piece);
-            });
-            if told.is_err() || read != bytes {
-                return Err(Trouble::Record(shown.place, "a part of its text cannot be read"));
-            }
-        }
-    }
+    let read = row.canonical_long(shown, pieces, |bytes| leaf.piece(bytes));
+    read.map_err(|_| Trouble::Record(shown.place, "a part of its text cannot be read"))?;
     Ok(leaf.finish())
 }
 

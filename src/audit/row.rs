@@ -9,10 +9,13 @@
 //! are little-endian.
 
 use std::borrow::Cow;
+use std::io;
 use std::net::SocketAddr;
 
+use super::body::wide;
 use super::entry::{Bytes, Entry, EventRead, StatementRead, WhoRead};
-use super::join::Shown;
+use super::join::{Shown, Text};
+use super::reader::Pieces;
 use super::render::{Summary, summary};
 
 /// Version of the canonical bytes.
@@ -240,6 +243,33 @@ impl<'a> Row<'a> {
         }
     }
 
+    /// The canonical bytes of the long columns of what is shown, piece by piece, behind those of [`Row::canonical`].
+    ///
+    /// # Errors
+    /// Of a piece that cannot be read any more, or is not as long as the row says.
+    pub fn canonical_long(
+        &self,
+        shown: &Shown<'_>,
+        pieces: &Pieces,
+        mut put: impl FnMut(&[u8]),
+    ) -> io::Result<()> {
+        let bytes = match shown.text {
+            Text::Here(text) => wide(text.len()),
+            Text::Parts(_) | Text::Before { .. } => self.number_of(Column::TextBytes),
+        };
+        if bytes == 0 {
+            return Ok(());
+        }
+        put(&[TEXT_TAG]);
+        put(&bytes.to_le_bytes());
+        let mut read = 0_u64;
+        shown.text.each(pieces, |piece| {
+            read = read.saturating_add(wide(piece.len()));
+            put(piece);
+        })?;
+        if read == bytes { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
+    }
+
     fn number(&mut self, column: Column, number: u64) {
         self.set(column, Value::Number(number));
     }
@@ -249,7 +279,7 @@ impl<'a> Row<'a> {
         if bytes.bytes > 0 {
             self.set(column, Value::Bytes(Cow::Borrowed(bytes.kept)));
         }
-        if bytes.bytes > super::body::wide(bytes.kept.len()) {
+        if bytes.bytes > wide(bytes.kept.len()) {
             let mut clipped = self.bytes_of(Column::Clipped).to_vec();
             let between = if clipped.is_empty() { "" } else { " " };
             clipped.extend_from_slice(format!("{between}{}={}", column.name(), bytes.bytes).as_bytes());

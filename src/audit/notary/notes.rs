@@ -80,8 +80,8 @@ fn all(path: &Path, text: &str, known: &[Verifier]) -> Result<Vec<(Checkpoint, S
     let mut read = Vec::new();
     for note in notes {
         let opened = crate::proof::note::open(note, known).and_then(|(text, _)| Checkpoint::parse(text));
-        let checkpoint =
-            opened.map_err(|_| Trouble::Changed(path.to_owned(), "a checkpoint's signature does not hold"))?;
+        let checkpoint = opened
+            .map_err(|_| Trouble::Changed(path.to_owned(), "a checkpoint's signature does not hold"))?;
         read.push((checkpoint, note.to_owned()));
     }
     Ok(read)
@@ -107,7 +107,12 @@ impl Notes {
     }
 
     /// Signs the state of a tree, whose hashes are in their files.
-    pub(super) fn sign(&mut self, (log, origin): (&str, &str), tree: &Tree, now: &str) -> Result<(), Trouble> {
+    pub(super) fn sign(
+        &mut self,
+        (log, origin): (&str, &str),
+        tree: &Tree,
+        now: &str,
+    ) -> Result<(), Trouble> {
         let before = self.latest.get(log).map(|(checkpoint, _)| (checkpoint.size, checkpoint.root));
         let (size, root) = (tree.size(), tree.root());
         if let Some((old, old_root)) = before {
@@ -117,8 +122,7 @@ impl Notes {
         }
         let extensions = vec![format!("time {now}")];
         let checkpoint = Checkpoint { origin: origin.to_owned(), size, root, extensions };
-        let note =
-            checkpoint.sign(&self.signer).map_err(|error| Trouble::Signed(log.to_owned(), error))?;
+        let note = checkpoint.sign(&self.signer).map_err(|error| Trouble::Signed(log.to_owned(), error))?;
         if before.is_none_or(|(old, _)| old < size) {
             self.grown.push((log.to_owned(), note.clone()));
         }

@@ -149,12 +149,7 @@ fn every_record_is_proven_to_somebody_who_has_only_the_key() {
                 }
                 let mut canonical = Vec::new();
                 row.canonical(&mut canonical);
-                let text = shown.text.load(&pieces);
-                if !text.is_empty() {
-                    canonical.push(crate::audit::row::TEXT_TAG);
-                    canonical.extend_from_slice(&u64::try_from(text.len()).unwrap().to_le_bytes());
-                    canonical.extend_from_slice(&text);
-                }
+                row.canonical_long(shown, &pieces, |bytes| canonical.extend_from_slice(bytes)).unwrap();
                 let path = inclusion(&Files::of(&own.0, "one_spa"), index, checkpoint.size)?.unwrap();
                 let bundle =
                     Bundle { index, salt: salts.salt(index), canonical, path, checkpoint: note.clone() };

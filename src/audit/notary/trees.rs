@@ -90,7 +90,8 @@ impl Growth {
         }
         let files = Files::of(folder, log);
         make_folder(&files.folder).map_err(|error| Trouble::Files(files.folder.clone(), error))?;
-        for (row, (first, bytes)) in self.rows.iter().enumerate().filter(|(_, (_, bytes))| !bytes.is_empty()) {
+        for (row, (first, bytes)) in self.rows.iter().enumerate().filter(|(_, (_, bytes))| !bytes.is_empty())
+        {
             let path = files.path(u32::try_from(row).unwrap_or(u32::MAX));
             append(&path, first.saturating_mul(HASH_BYTES), bytes)
                 .map_err(|error| Trouble::Files(path, error))?;
@@ -113,7 +114,10 @@ fn append(path: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
     if file.metadata()?.len() < at {
-        return Err(io::Error::other(format!("it ends before byte {at}, {} bytes follow", wide(bytes.len()))));
+        return Err(io::Error::other(format!(
+            "it ends before byte {at}, {} bytes follow",
+            wide(bytes.len())
+        )));
     }
     file.write_all_at(bytes, at)
 }

@@ -1,0 +1,266 @@
+//! Checks every log against its tree and its signed checkpoints, record by record, from the bodies up.
+//!
+//! What always holds: each leaf is made anew from its record; nothing is taken from the notary's files but what is compared.
+//! The first thing that differs is named: the record when the signed checkpoint says that the record is wrong, the
+//! notary's file when the checkpoint says that the record is right.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::body::wide;
+use super::join::{Joiner, Shown};
+use super::leaf::LogHash;
+use super::notary::notes::{history, latest};
+use super::notary::state::State;
+use super::notary::trees::Files;
+use super::notary::{SaltsOf, Trouble, leaf_of, log_of, origin_of};
+use super::reader::{Pieces, Place, Raw, Reader};
+use super::row::{Column, Row};
+use super::tree::{Hash, Tree};
+use crate::proof::ProofError;
+use crate::proof::checkpoint::Checkpoint;
+use crate::proof::note::Verifier;
+
+/// Hashes that are read from a row's file at a time.
+const WINDOW: usize = 4096;
+
+/// What was checked of one log.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LogCounts {
+    /// Records.
+    pub records: u64,
+    /// Records that a signed checkpoint covers.
+    pub signed: u64,
+    /// Signed checkpoints that hold.
+    pub checkpoints: u64,
+    /// When the newest of them was signed, as it says.
+    pub signed_at: Option<String>,
+}
+
+/// One log on its way.
+struct Check {
+    hash: LogHash,
+    tree: Tree,
+    /// Checkpoints that are still to come, the next one last.
+    ahead: Vec<Checkpoint>,
+    counts: LogCounts,
+    stored: BTreeMap<u32, Stored>,
+    /// The first leaf since the last good checkpoint that is another than the stored one.
+    differs: Option<Place>,
+    /// The first hash in a file that is another than it should be.
+    file: Option<PathBuf>,
+    /// The first record behind the last good checkpoint.
+    since: Option<Place>,
+}
+
+/// A row's file, read ahead.
+struct Stored {
+    path: PathBuf,
+    file: Option<File>,
+    first: u64,
+    bytes: Vec<u8>,
+}
+
+impl Stored {
+    fn of(files: &Files, row: u32) -> Self {
+        let path = files.path(row);
+        Self { file: File::open(&path).ok(), path, first: 0, bytes: Vec::new() }
+    }
+
+    /// The stored hash; nothing where none was written, or not yet.
+    fn get(&mut self, index: u64) -> Option<Hash> {
+        let behind = self.first.saturating_add(wide(self.bytes.len() / 32));
+        if !(self.first..behind).contains(&index) {
+            let mut bytes = vec![0; WINDOW.saturating_mul(32)];
+            let read = self.file.as_ref()?.read_at(&mut bytes, index.saturating_mul(32)).ok()?;
+            bytes.truncate(read);
+            (self.first, self.bytes) = (index, bytes);
+        }
+        let at = usize::try_from(index.saturating_sub(self.first)).ok()?.saturating_mul(32);
+        let hash: &Hash = self.bytes.get(at..)?.first_chunk()?;
+        Some(*hash).filter(|hash| *hash != Hash::default())
+    }
+}
+
+/// All logs of a vault.
+pub(super) struct Logs<K> {
+    folder: PathBuf,
+    vault: String,
+    known: Vec<Verifier>,
+    only: Option<String>,
+    joiner: Joiner,
+    pieces: Pieces,
+    salts: K,
+    checks: BTreeMap<String, Check>,
+    /// Checkpoints by their origin, of logs that have not been met.
+    latest: BTreeMap<String, Checkpoint>,
+    outside: Vec<Checkpoint>,
+    scratch: Vec<u8>,
+}
+
+impl<K: SaltsOf> Logs<K> {
+    /// Checks against what lies in the notary's folder, and against checkpoints that somebody has kept elsewhere.
+    pub(super) fn open(
+        reader: &Reader,
+        folder: &Path,
+        (vault, known): (&str, Vec<Verifier>),
+        outside: Vec<Checkpoint>,
+        (only, salts): (Option<String>, K),
+    ) -> Result<Self, Trouble> {
+        State::read(folder)?;
+        let latest = latest(folder, &known)?.into_iter().map(|(origin, (note, _))| (origin, note)).collect();
+        Ok(Self {
+            folder: folder.to_owned(),
+            vault: vault.to_owned(),
+            known,
+            only,
+            joiner: Joiner::new(reader),
+            pieces: reader.pieces(),
+            salts,
+            checks: BTreeMap::new(),
+            latest,
+            outside,
+            scratch: Vec::new(),
+        })
+    }
+
+    /// Takes the next record of the journal.
+    pub(super) fn take(&mut self, raw: &Raw<'_>) -> Result<(), Trouble> {
+        let mut joiner = std::mem::take(&mut self.joiner);
+        let taken = joiner.take(raw, |shown| self.record(shown));
+        self.joiner = joiner;
+        taken
+    }
+
+    fn record(&mut self, shown: &Shown<'_>) -> Result<(), Trouble> {
+        let row = Row::of(shown);
+        let name = log_of(row.bytes_of(Column::Customer));
+        if self.only.as_ref().is_some_and(|only| only != name) {
+            return Ok(());
+        }
+        if !self.checks.contains_key(name) {
+            let check = self.begin(name)?;
+            self.checks.insert(name.to_owned(), check);
+        }
+        let Some(check) = self.checks.get_mut(name) else { return Ok(()) };
+        let salts = self.salts.salts(shown.key).map_err(|what| Trouble::Key(shown.key, what))?;
+        let at = (check.hash, check.tree.size());
+        let leaf = leaf_of(at, shown, &row, (salts, &self.pieces), &mut self.scratch)?;
+        match check.push(leaf, shown.place, name, &self.folder) {
+            Err(Trouble::Record(place, what)) => Err(self.earliest(place, what)),
+            pushed => pushed,
+        }
+    }
+
+    /// What differs in one log may have begun in another, where no checkpoint has been met yet.
+    fn earliest(&self, place: Place, what: &'static str) -> Trouble {
+        let differing = self.checks.values().filter_map(|check| check.differs);
+        let first = differing.min_by_key(|place| place.record).filter(|first| first.record < place.record);
+        first
+            .map_or(Trouble::Record(place, what), |first| Trouble::Record(first, "it is not what was signed"))
+    }
+
+    fn begin(&mut self, name: &str) -> Result<Check, Trouble> {
+        let origin = origin_of(&self.vault, name);
+        let mut ahead: Vec<Checkpoint> =
+            history(&self.folder, name, &self.known)?.into_iter().map(|(checkpoint, _)| checkpoint).collect();
+        ahead.extend(self.latest.remove(&origin));
+        ahead.extend(self.outside.iter().filter(|checkpoint| checkpoint.origin == origin).cloned());
+        if ahead.iter().any(|checkpoint| checkpoint.origin != origin) {
+            let path = self.folder.join(name);
+            return Err(Trouble::Changed(path, "a checkpoint in its history is of another log"));
+        }
+        ahead.retain(|checkpoint| checkpoint.size > 0);
+        // Equal sizes stay in the order in which they were signed.
+        ahead.sort_by_key(|checkpoint| checkpoint.size);
+        ahead.reverse();
+        Ok(Check {
+            hash: LogHash::of(&origin),
+            tree: Tree::default(),
+            ahead,
+            counts: LogCounts::default(),
+            stored: BTreeMap::new(),
+            differs: None,
+            file: None,
+            since: None,
+        })
+    }
+
+    /// All was taken: what is signed must have been met.
+    pub(super) fn finish(mut self) -> Result<BTreeMap<String, LogCounts>, Trouble> {
+        let unmet: Vec<String> = self.latest.keys().filter_map(|origin| self.name_of(origin)).collect();
+        let only = self.only.clone();
+        for name in unmet.into_iter().filter(|name| only.as_ref().is_none_or(|only| only == name)) {
+            let check = self.begin(&name)?;
+            self.checks.insert(name, check);
+        }
+        let checks = self.checks.into_iter();
+        checks.map(|(name, check)| Ok((name.clone(), check.finish(&name)?))).collect()
+    }
+
+    fn name_of(&self, origin: &str) -> Option<String> {
+        Some(origin.strip_prefix(&self.vault)?.strip_prefix('/')?.to_owned())
+    }
+}
+
+impl Check {
+    fn push(&mut self, leaf: Hash, place: Place, name: &str, folder: &Path) -> Result<(), Trouble> {
+        self.since.get_or_insert(place);
+        let (stored, files) = (&mut self.stored, Files::of(folder, name));
+        let (mut differs, mut file) = (self.differs, self.file.take());
+        self.tree.push(leaf, |(row, index, hash)| {
+            let kept = stored.entry(row).or_insert_with(|| Stored::of(&files, row));
+            if kept.get(index).is_some_and(|kept| kept != hash) {
+                file.get_or_insert_with(|| kept.path.clone());
+                if row == 0 {
+                    differs.get_or_insert(place);
+                }
+            }
+        });
+        (self.differs, self.file) = (differs, file);
+        self.counts.records = self.tree.size();
+        self.compare(name)
+    }
+
+    /// Compares with the checkpoints of this size.
+    fn compare(&mut self, name: &str) -> Result<(), Trouble> {
+        while let Some(checkpoint) = self.ahead.pop_if(|next| next.size <= self.tree.size()) {
+            if checkpoint.root != self.tree.root() {
+                return Err(match (self.differs, self.since) {
+                    (Some(place), _) => Trouble::Record(place, "it is not what was signed"),
+                    (None, Some(place)) => {
+                        Trouble::Record(place, "this or a later record is not what was signed")
+                    }
+                    (None, None) => Trouble::Signed(name.to_owned(), ProofError::Wrong("of no records")),
+                });
+            }
+            if let Some(file) = self.file.take() {
+                return Err(Trouble::Changed(file, "a hash is not that of the records, which are as signed"));
+            }
+            self.counts.checkpoints = self.counts.checkpoints.saturating_add(1);
+            self.counts.signed = checkpoint.size;
+            let time = checkpoint.extensions.iter().find_map(|line| line.strip_prefix("time "));
+            self.counts.signed_at = time.map(str::to_owned);
+            self.since = None;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, name: &str) -> Result<LogCounts, Trouble> {
+        self.compare(name)?;
+        if !self.ahead.is_empty() {
+            let what = "records at its end are missing: more were signed than there are";
+            return Err(Trouble::Signed(name.to_owned(), ProofError::Wrong(what)));
+        }
+        match (self.differs, self.file) {
+            (Some(place), _) => Err(Trouble::Record(place, "it is not what the notary took")),
+            (None, Some(file)) => Err(Trouble::Changed(file, "a hash is not that of the records")),
+            (None, None) => Ok(self.counts),
+        }
+    }
+}
