@@ -23,6 +23,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::join::{BadBody, Joiner, Shown};
+use super::keys::OWN;
 use super::leaf::{Leaf, LogHash, Salts};
 use super::reader::{Pieces, Place, ReadError, Reader};
 use super::row::{Column, Row};
@@ -36,8 +37,6 @@ use notes::Notes;
 use state::State;
 use trees::Growth;
 
-/// The log of what belongs to no customer.
-pub(super) const OWN_LOG: &str = "_";
 /// Hashes are written when so many leaves wait, at the latest.
 const LEAVES_MAX: u64 = 1 << 16;
 
@@ -114,7 +113,7 @@ pub(super) fn origin_of(vault: &str, log: &str) -> String {
 /// The log that a record with this customer belongs to.
 pub(super) fn log_of(customer: &[u8]) -> &str {
     let name = std::str::from_utf8(customer).ok().filter(|name| CustomerId::parse(name).is_ok());
-    name.unwrap_or(OWN_LOG)
+    name.unwrap_or(OWN)
 }
 
 /// The hash of what is shown as a leaf. `scratch` is working room.

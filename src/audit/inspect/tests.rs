@@ -58,11 +58,12 @@ impl Vault {
     fn check(&self, outside: &[Checkpoint]) -> Result<BTreeMap<String, LogCounts>, Trouble> {
         let mut reader = Reader::open(&self.journal.0)?;
         let known = vec![signer().verifier().clone()];
-        let mut logs = Logs::open(&reader, &self.own.0, ("vault", known), outside.to_vec(), (None, fixed()))?;
+        let mut inspection =
+            Inspection::open(&reader, &self.own.0, ("vault", known), outside.to_vec(), (None, fixed()))?;
         while let Some(raw) = reader.next_record()? {
-            logs.take(&raw)?;
+            inspection.take(&raw)?;
         }
-        logs.finish()
+        inspection.finish()
     }
 
     fn latest(&self) -> Checkpoint {

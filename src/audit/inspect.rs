@@ -88,7 +88,7 @@ impl Stored {
 }
 
 /// All logs of a vault.
-pub(super) struct Logs<K> {
+pub(super) struct Inspection<K> {
     folder: PathBuf,
     vault: String,
     known: Vec<Verifier>,
@@ -103,7 +103,7 @@ pub(super) struct Logs<K> {
     scratch: Vec<u8>,
 }
 
-impl<K: SaltsOf> Logs<K> {
+impl<K: SaltsOf> Inspection<K> {
     /// Checks against what lies in the notary's folder, and against checkpoints that somebody has kept elsewhere.
     pub(super) fn open(
         reader: &Reader,
