@@ -9,6 +9,8 @@ mod audit_log;
 #[cfg(test)]
 mod cancel;
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
 mod copy;
 #[cfg(test)]
 mod crash;

@@ -11,10 +11,10 @@ fn inside(part: &[u8], whole: &[u8]) -> bool {
 fuzz_target!(|input: (u8, Vec<u8>)| {
     let (tag, body) = input;
     let (parse, bind) = (Parse::read(&body), Bind::read(&body));
-    for part in [query(&body), parse.name, parse.text, bind.portal, bind.statement, execute(&body)] {
+    for part in [query(&body), parse.name, parse.text, parse.types, bind.portal, bind.statement, bind.list] {
         assert!(inside(part, &body));
     }
-    let _ = (Target::read(&body), function_call(&body));
+    let _ = (Target::read(&body), function_call(&body), types(&body), has_parameters(&body));
     // Whole names stay the same names when more of the message is there.
     if names_are_whole(tag, &body) {
         let more = [&body[..], b"more\0"].concat();

@@ -2,12 +2,13 @@
 //!
 //! Little-endian numbers of fixed width; bytes behind a `u32` length, whose highest bit says that only the beginning was
 //! kept and that the full length (`u64`) follows. The first byte is the kind of entry, the second the version of the layout.
-//! A later version adds fields at the end, which readers ignore. Everything is appended; nothing is allocated for itself.
+//! Fields are only ever added at the end: a reader takes what is not there for unknown and ignores what it does not know. What
+//! few statements have stands behind the others, each behind a byte that says what it is. Everything is appended; nothing is allocated for itself.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::entry::{LogGap, LogStart};
-use super::record::{Event, NAME_BYTES_MAX, Statement, TEXT_INLINE_BYTES_MAX, Who};
+use super::record::{Event, Long, NAME_BYTES_MAX, Statement, Stream, TEXT_INLINE_BYTES_MAX, Who};
 
 /// Before each body in a shard's buffer: its length.
 pub(super) const LENGTH_BYTES: usize = 4;
@@ -26,8 +27,11 @@ pub(super) const SESSION_CLOSE: u8 = 5;
 pub(super) const STATEMENT: u8 = 6;
 pub(super) const INTENT: u8 = 7;
 pub(super) const OUTCOME: u8 = 8;
-pub(super) const TEXT_PART: u8 = 9;
+pub(super) const PART: u8 = 9;
 pub(super) const EVENT: u8 = 10;
+
+/// At the end of a statement's body: its parameters follow.
+pub(super) const HAS_PARAMETERS: u8 = 1;
 
 /// `usize` to `u64`; never loses anything on a machine this runs on.
 pub(super) fn wide(count: usize) -> u64 {
@@ -90,6 +94,19 @@ pub(super) fn put_statement(out: &mut Vec<u8>, intent: bool, who: &[u8], stateme
     put_name(out, statement.tag);
     put_name(out, statement.message);
     put_bytes(out, statement.text, TEXT_INLINE_BYTES_MAX);
+    put_parameters(out, &statement.parameters);
+}
+
+fn put_parameters(out: &mut Vec<u8>, parameters: &Long<'_>) {
+    let bytes = parameters.bytes.max(wide(parameters.here.len()));
+    if bytes == 0 {
+        return;
+    }
+    out.push(HAS_PARAMETERS);
+    out.extend_from_slice(&bytes.to_le_bytes());
+    out.extend_from_slice(&parameters.parts.to_le_bytes());
+    out.extend_from_slice(&parameters.of.unwrap_or(0).to_le_bytes());
+    put_bytes(out, parameters.here, TEXT_INLINE_BYTES_MAX);
 }
 
 /// The body of an outcome: what its intent could not know.
@@ -125,13 +142,19 @@ fn put_numbers(out: &mut Vec<u8>, statement: &Statement<'_>) {
     }
 }
 
-/// The body of a piece of text; `bytes` has at most [`TEXT_INLINE_BYTES_MAX`] bytes.
-pub(super) fn put_text_part(out: &mut Vec<u8>, session: u64, (sequence, part): (u64, u32), bytes: &[u8]) {
-    out.extend_from_slice(&[TEXT_PART, VERSION]);
+/// The body of a piece of something long; `bytes` has at most [`TEXT_INLINE_BYTES_MAX`] bytes.
+pub(super) fn put_part(
+    out: &mut Vec<u8>,
+    session: u64,
+    (stream, sequence, part): (Stream, u64, u32),
+    bytes: &[u8],
+) {
+    out.extend_from_slice(&[PART, VERSION]);
     out.extend_from_slice(&session.to_le_bytes());
     out.extend_from_slice(&sequence.to_le_bytes());
     out.extend_from_slice(&part.to_le_bytes());
     put_bytes(out, bytes, TEXT_INLINE_BYTES_MAX);
+    out.push(stream.code());
 }
 
 /// The body of the beginning of a session.

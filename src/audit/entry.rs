@@ -5,12 +5,12 @@
 use std::net::{Ipv6Addr, SocketAddr};
 
 use super::body::{
-    CLIPPED, EVENT, INTENT, LOG_GAP, LOG_START, LOG_STOP, OUTCOME, SESSION_CLOSE, SESSION_OPEN, STATEMENT,
-    TEXT_PART, VERSION,
+    CLIPPED, EVENT, HAS_PARAMETERS, INTENT, LOG_GAP, LOG_START, LOG_STOP, OUTCOME, PART, SESSION_CLOSE,
+    SESSION_OPEN, STATEMENT, VERSION,
 };
 #[cfg(doc)]
 use super::record::{Event, Statement, Who};
-use super::record::{EventKind, Kind, Outcome};
+use super::record::{EventKind, Kind, Long, Outcome, Stream};
 
 /// Bytes of which perhaps only the beginning was kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,11 +60,13 @@ pub enum Entry<'a> {
         /// The rest.
         statement: StatementRead<'a>,
     },
-    /// A piece of a long text.
-    TextPart {
+    /// A piece of something long.
+    Part {
         /// The session.
         session: u64,
-        /// The execution whose text this is.
+        /// What this is a piece of.
+        stream: Stream,
+        /// The execution whose it is.
         sequence: u64,
         /// Number of the piece, from 0.
         part: u32,
@@ -173,6 +175,8 @@ pub struct StatementRead<'a> {
     pub message: Bytes<'a>,
     /// See [`Statement`].
     pub text: Bytes<'a>,
+    /// See [`Statement`].
+    pub parameters: Long<'a>,
 }
 
 /// [`Event`] as read.
@@ -227,9 +231,9 @@ pub(super) fn boot_of_start(body: &[u8]) -> Option<[u8; 16]> {
     }
 }
 
-/// Whether a body is a piece of a text.
-pub(super) fn is_text_part(body: &[u8]) -> bool {
-    body.first() == Some(&TEXT_PART)
+/// Whether a body is a piece of something long.
+pub(super) fn is_part(body: &[u8]) -> bool {
+    body.first() == Some(&PART)
 }
 
 /// Whether a body ends its process's part of the log.
@@ -268,12 +272,13 @@ pub fn decode(body: &[u8]) -> Result<Entry<'_>, BodyError> {
         STATEMENT => Entry::Statement(read.who()?, read.statement()?),
         INTENT => Entry::Intent(read.who()?, read.statement()?),
         OUTCOME => Entry::Outcome { session: read.u64()?, statement: read.statement()? },
-        TEXT_PART => Entry::TextPart {
-            session: read.u64()?,
-            sequence: read.u64()?,
-            part: read.u32()?,
-            bytes: read.bytes()?.kept,
-        },
+        PART => {
+            let (session, sequence, part) = (read.u64()?, read.u64()?, read.u32()?);
+            let bytes = read.bytes()?.kept;
+            let code = if read.0.is_empty() { 0 } else { read.u8()? };
+            let stream = Stream::from_code(code).ok_or(BodyError("unknown stream"))?;
+            Entry::Part { session, stream, sequence, part, bytes }
+        }
         EVENT => Entry::Event(read.event()?),
         _ => return Err(BodyError("unknown kind")),
     })
@@ -287,6 +292,10 @@ impl<'a> Cursor<'a> {
         let (first, rest) = self.0.split_first_chunk::<N>().ok_or(BodyError("too short"))?;
         self.0 = rest;
         Ok(*first)
+    }
+
+    fn u8(&mut self) -> Result<u8, BodyError> {
+        self.array().map(|[byte]| byte)
     }
 
     fn u64(&mut self) -> Result<u64, BodyError> {
@@ -342,7 +351,7 @@ impl<'a> Cursor<'a> {
         let [kind, outcome, transaction_status] = self.array()?;
         let sqlstate = self.sqlstate()?;
         let (text_bytes, text_parts, commands) = (self.u64()?, self.u32()?, self.u32()?);
-        Ok(StatementRead {
+        let mut statement = StatementRead {
             sequence,
             kind: Kind::from_code(kind).ok_or(BodyError("unknown kind of statement"))?,
             outcome: Outcome::from_code(outcome).ok_or(BodyError("unknown outcome"))?,
@@ -362,7 +371,21 @@ impl<'a> Cursor<'a> {
             tag: self.bytes()?,
             message: self.bytes()?,
             text: self.bytes()?,
-        })
+            parameters: Long::default(),
+        };
+        while !self.0.is_empty() {
+            match self.u8()? {
+                HAS_PARAMETERS => statement.parameters = self.long()?,
+                // A later version's.
+                _ => break,
+            }
+        }
+        Ok(statement)
+    }
+
+    fn long(&mut self) -> Result<Long<'a>, BodyError> {
+        let (bytes, parts, of) = (self.u64()?, self.u32()?, self.u64()?);
+        Ok(Long { bytes, parts, of: Some(of).filter(|of| *of != 0), here: self.bytes()?.kept })
     }
 
     fn event(&mut self) -> Result<EventRead<'a>, BodyError> {
@@ -386,5 +409,41 @@ impl<'a> Cursor<'a> {
 
     fn sqlstate(&mut self) -> Result<Option<[u8; 5]>, BodyError> {
         Ok(Some(self.array::<5>()?).filter(|state| *state != [0; 5]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::body::{put_part, put_statement};
+    use super::super::record::Statement;
+    use super::*;
+
+    #[test]
+    fn records_of_earlier_versions_stay_readable() {
+        let mut part = Vec::new();
+        put_part(&mut part, 7, (Stream::Parameters, 8, 9), b"piece");
+        // It had no stream before.
+        part.pop();
+        let Ok(Entry::Part { stream, bytes, .. }) = decode(&part) else { panic!("not read") };
+        assert_eq!((stream, bytes), (Stream::Text, &b"piece"[..]));
+
+        let mut who = Vec::new();
+        super::super::body::put_who(&mut who, &crate::audit::tests::who(7));
+        let mut body = Vec::new();
+        let parameters = Long::here(b"list");
+        put_statement(
+            &mut body,
+            false,
+            &who,
+            &Statement { text: b"SELECT 1", parameters, ..Statement::default() },
+        );
+        let Ok(Entry::Statement(_, now)) = decode(&body) else { panic!("not read") };
+        assert_eq!(now.parameters, parameters);
+        let end = body.windows(8).position(|bytes| bytes == b"SELECT 1").unwrap() + 8;
+        let Ok(Entry::Statement(_, before)) = decode(&body[..end]) else { panic!("not read") };
+        assert_eq!((before.text.kept, before.parameters), (&b"SELECT 1"[..], Long::default()));
+        // What a later version adds is passed over.
+        let later = [&body[..], &[0xff, 1, 2, 3]].concat();
+        assert!(matches!(decode(&later), Ok(Entry::Statement(_, again)) if again == now));
     }
 }

@@ -92,6 +92,12 @@ impl Object {
         }
     }
 
+    /// Nothing, where there could be something.
+    pub(super) fn null(&mut self, key: &str) {
+        self.key(key);
+        self.0.push_str("null");
+    }
+
     /// A number.
     pub(super) fn number(&mut self, key: &str, number: impl Into<i128>) {
         self.key(key);

@@ -1,14 +1,14 @@
 //! Makes one statement of its records: intent and outcome, text and its parts.
 //!
 //! An intent whose process or session ended without an outcome reads `unknown`. Memory holds the open intents and the
-//! places of text parts of sessions that are open, not the texts.
+//! places of the parts of sessions that are open, not what the parts hold.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use super::entry::{Bytes, Entry, StatementRead, WhoRead, decode};
 use super::reader::{Pieces, Place, Raw, Reader};
-use super::record::Outcome;
+use super::record::{Long, Outcome, Stream};
 
 /// One thing to show.
 #[derive(Debug)]
@@ -21,13 +21,15 @@ pub struct Shown<'a> {
     pub node: &'a [u8],
     /// Number of the data key that its (first) record was encrypted with; 0: none.
     pub key: u32,
-    /// What it is; never `Intent`, `Outcome` or `TextPart`.
+    /// What it is; never `Intent`, `Outcome` or `Part`.
     pub entry: Entry<'a>,
     /// The whole text of a statement; the reader joins its parts.
     pub text: Text<'a>,
+    /// Its whole list of parameters, for [`super::values::Parameters`].
+    pub parameters: Text<'a>,
 }
 
-/// Where a statement's text lies.
+/// Where a statement's text, or its list of parameters, lies.
 #[derive(Debug, Clone, Copy)]
 pub enum Text<'a> {
     /// In its record.
@@ -38,9 +40,26 @@ pub enum Text<'a> {
     Before {
         /// The run of the process.
         boot: [u8; 16],
-        /// The session, and the sequence under which the parts lie.
-        of: (u64, u64),
+        /// The session, the sequence under which the parts lie, and what they are parts of.
+        of: (u64, u64, Stream),
     },
+}
+
+/// What may be long of a record, read and put together.
+#[derive(Debug, Default)]
+pub struct Whole<'a> {
+    /// The statement's text.
+    pub text: Cow<'a, [u8]>,
+    /// Its list of parameters.
+    pub parameters: Cow<'a, [u8]>,
+}
+
+impl<'a> Shown<'a> {
+    /// Reads what may be long; what cannot be read any more is missing from it.
+    #[must_use]
+    pub fn load(&self, pieces: &Pieces) -> Whole<'a> {
+        Whole { text: self.text.load(pieces), parameters: self.parameters.load(pieces) }
+    }
 }
 
 impl<'a> Text<'a> {
@@ -67,14 +86,14 @@ impl<'a> Text<'a> {
     /// The text; what cannot be read any more is missing from it.
     #[must_use]
     pub fn load(&self, pieces: &Pieces) -> Cow<'a, [u8]> {
-        match self {
+        match *self {
             Self::Here(text) => Cow::Borrowed(text),
             Self::Parts(parts) => {
                 let read = parts.iter().filter_map(|place| pieces.piece(*place).ok());
                 Cow::Owned(read.flatten().collect())
             }
             Self::Before { boot, of } => {
-                let parts = pieces.find(*boot, *of);
+                let parts = pieces.find(boot, of);
                 Cow::Owned(parts.iter().filter_map(|place| pieces.piece(*place).ok()).flatten().collect())
             }
         }
@@ -84,7 +103,7 @@ impl<'a> Text<'a> {
 #[derive(Debug, Default)]
 struct Session {
     intents: BTreeMap<u64, (Place, Vec<u8>)>,
-    parts: HashMap<u64, Vec<Place>>,
+    parts: HashMap<(u64, Stream), Vec<Place>>,
 }
 
 /// Puts records together.
@@ -120,9 +139,9 @@ impl Joiner {
             self.boot = raw.boot;
         }
         match entry {
-            Entry::TextPart { session, sequence, .. } => {
+            Entry::Part { session, stream, sequence, .. } => {
                 let session = self.sessions.entry(session).or_default();
-                session.parts.entry(sequence).or_default().push(raw.place);
+                session.parts.entry((sequence, stream)).or_default().push(raw.place);
                 Ok(())
             }
             Entry::Intent(who, statement) => {
@@ -133,26 +152,22 @@ impl Joiner {
             Entry::Outcome { session, statement } => self.outcome(raw, session, &statement, show),
             Entry::Statement(who, statement) => {
                 let session = self.sessions.get(&who.session);
-                show(&self.shown(
-                    raw.place,
-                    Entry::Statement(who, statement),
-                    self.text_of(session, who.session, &statement),
-                ))
+                show(&self.statement(raw.place, (who, statement), session))
             }
             Entry::SessionClose { who, .. } => {
                 if let Some(session) = self.sessions.remove(&who.session) {
                     self.unknown(&session, &mut show)?;
                 }
-                show(&self.shown(raw.place, entry, Text::Here(b"")))
+                show(&self.shown(raw.place, entry))
             }
             Entry::LogStart(start) => {
                 self.finish(&mut show)?;
                 self.boot = start.boot;
                 start.node.kept.clone_into(&mut self.node);
-                show(&self.shown(raw.place, entry, Text::Here(b"")))
+                show(&self.shown(raw.place, entry))
             }
             Entry::LogStop { .. } | Entry::LogGap(_) | Entry::SessionOpen { .. } | Entry::Event(_) => {
-                show(&self.shown(raw.place, entry, Text::Here(b"")))
+                show(&self.shown(raw.place, entry))
             }
         }
     }
@@ -185,8 +200,7 @@ impl Joiner {
         for (place, body) in session.intents.values() {
             if let Ok(Entry::Intent(who, statement)) = decode(body) {
                 let statement = StatementRead { outcome: Outcome::Unknown, ..statement };
-                let text = self.text_of(Some(session), who.session, &statement);
-                show(&self.shown(*place, Entry::Statement(who, statement), text))?;
+                show(&self.statement(*place, (who, statement), Some(session)))?;
             }
         }
         Ok(())
@@ -212,39 +226,47 @@ impl Joiner {
                 text_bytes: begin.text_bytes,
                 text_parts: begin.text_parts,
                 text_ref: begin.text_ref,
+                parameters: begin.parameters,
                 started_ns: begin.started_ns,
                 ..*end
             };
-            return show(&self.shown(
-                *place,
-                Entry::Statement(who, whole),
-                self.text_of(session, number, &whole),
-            ));
+            return show(&self.statement(*place, (who, whole), session));
         }
         let nobody = WhoRead { session: number, ..WhoRead::nobody() };
-        show(&self.shown(raw.place, Entry::Statement(nobody, *end), Text::Here(b"")))
+        show(&self.shown(raw.place, Entry::Statement(nobody, *end)))
     }
 
-    fn text_of<'a>(
-        &self,
+    fn statement<'a>(
+        &'a self,
+        place: Place,
+        (who, statement): (WhoRead<'a>, StatementRead<'a>),
         session: Option<&'a Session>,
-        number: u64,
-        statement: &StatementRead<'a>,
-    ) -> Text<'a> {
-        if statement.text_parts == 0 {
-            return Text::Here(statement.text.kept);
-        }
-        let sequence = statement.text_ref.unwrap_or(statement.sequence);
-        match session.and_then(|session| session.parts.get(&sequence)) {
-            Some(parts) if u32::try_from(parts.len()).is_ok_and(|parts| parts >= statement.text_parts) => {
-                Text::Parts(parts)
+    ) -> Shown<'a> {
+        let StatementRead { sequence, text, text_bytes: bytes, text_parts: parts, text_ref: of, .. } =
+            statement;
+        let text = Long { here: text.kept, bytes, parts, of };
+        let whole = |stream, long: &Long<'a>| {
+            if long.parts == 0 {
+                return Text::Here(long.here);
             }
-            Some(_) | None => Text::Before { boot: self.boot, of: (number, sequence) },
+            let sequence = long.of.unwrap_or(sequence);
+            match session.and_then(|session| session.parts.get(&(sequence, stream))) {
+                Some(parts) if u32::try_from(parts.len()).is_ok_and(|parts| parts >= long.parts) => {
+                    Text::Parts(parts)
+                }
+                Some(_) | None => Text::Before { boot: self.boot, of: (who.session, sequence, stream) },
+            }
+        };
+        Shown {
+            text: whole(Stream::Text, &text),
+            parameters: whole(Stream::Parameters, &statement.parameters),
+            ..self.shown(place, Entry::Statement(who, statement))
         }
     }
 
-    fn shown<'a>(&'a self, place: Place, entry: Entry<'a>, text: Text<'a>) -> Shown<'a> {
-        Shown { place, boot: self.boot, node: &self.node, key: 0, entry, text }
+    fn shown<'a>(&'a self, place: Place, entry: Entry<'a>) -> Shown<'a> {
+        let nothing = Text::Here(b"");
+        Shown { place, boot: self.boot, node: &self.node, key: 0, entry, text: nothing, parameters: nothing }
     }
 }
 

@@ -14,7 +14,7 @@ use super::disk::{Directory, Disk, FolderError};
 use super::entry::{Bytes, LogStart};
 use super::gate::{Gate, Health, SHARDS, Shard, State, Ticket, Unavailable, Waiter, now_ns};
 use super::journal::{Header, SEGMENT_BYTES_MIN, segment_name};
-use super::record::{Event, Statement, TEXT_INLINE_BYTES_MAX, Who};
+use super::record::{Event, Long, Statement, Stream, TEXT_INLINE_BYTES_MAX, Who};
 use super::recovery::{Damage, Recovered, recover};
 use super::writer::{Pace, Writer, watch};
 use crate::config;
@@ -296,23 +296,33 @@ impl Inner {
         self.gate.push(self.number, &self.shard, encode)
     }
 
-    /// A text that is too long for one record goes ahead in parts.
-    fn spill<'a>(&self, statement: &Statement<'a>) -> Result<Statement<'a>, Unavailable> {
+    /// What is too long for one record goes ahead in parts.
+    fn spill(&self, stream: Stream, sequence: u64, bytes: &[u8]) -> Result<u32, Unavailable> {
         let mut parts = 0;
-        for bytes in statement.text.chunks(TEXT_INLINE_BYTES_MAX) {
-            self.push(|out| body::put_text_part(out, self.session, (statement.sequence, parts), bytes))?;
+        for bytes in bytes.chunks(TEXT_INLINE_BYTES_MAX) {
+            self.push(|out| body::put_part(out, self.session, (stream, sequence, parts), bytes))?;
             parts = parts.saturating_add(1);
         }
-        let text_bytes = statement.text_bytes.max(wide(statement.text.len()));
-        Ok(Statement { text: b"", text_bytes, text_parts: parts, text_ref: None, ..*statement })
+        Ok(parts)
     }
 
     fn whole(&self, intent: bool, statement: &Statement<'_>) -> Result<Ticket, Unavailable> {
-        if statement.text.len() > TEXT_INLINE_BYTES_MAX {
-            let spilled = self.spill(statement)?;
-            return self.push(|out| body::put_statement(out, intent, &self.constant, &spilled));
+        let Statement { text, parameters, sequence, .. } = *statement;
+        if text.len().max(parameters.here.len()) <= TEXT_INLINE_BYTES_MAX {
+            return self.push(|out| body::put_statement(out, intent, &self.constant, statement));
         }
-        self.push(|out| body::put_statement(out, intent, &self.constant, statement))
+        let mut spilled = *statement;
+        if text.len() > TEXT_INLINE_BYTES_MAX {
+            spilled.text_bytes = statement.text_bytes.max(wide(text.len()));
+            spilled.text_parts = self.spill(Stream::Text, sequence, text)?;
+            (spilled.text, spilled.text_ref) = (b"", None);
+        }
+        if parameters.here.len() > TEXT_INLINE_BYTES_MAX {
+            let parts = self.spill(Stream::Parameters, sequence, parameters.here)?;
+            let bytes = parameters.bytes.max(wide(parameters.here.len()));
+            spilled.parameters = Long { here: b"", bytes, parts, of: None };
+        }
+        self.push(|out| body::put_statement(out, intent, &self.constant, &spilled))
     }
 }
 
@@ -387,17 +397,21 @@ impl SessionLog {
         inner.push(|out| body::put_outcome(out, inner.session, statement))
     }
 
-    /// Records a piece of a long text, ahead of the record that refers to it: at most [`TEXT_INLINE_BYTES_MAX`] bytes,
-    /// numbered from 0. Ask for room between pieces, for a text may be longer than the buffer.
+    /// Records a piece of something long, ahead of the record that refers to it: at most [`TEXT_INLINE_BYTES_MAX`] bytes,
+    /// numbered from 0 in each stream of an execution. Ask for room between pieces, for all may be longer than the buffer.
     ///
     /// # Errors
     /// [`Unavailable`] when the log is closed, its buffer is full, or the piece is too long.
-    pub fn text_part(&mut self, sequence: u64, part: u32, bytes: &[u8]) -> Result<Ticket, Unavailable> {
+    pub fn part(
+        &mut self,
+        (stream, sequence, part): (Stream, u64, u32),
+        bytes: &[u8],
+    ) -> Result<Ticket, Unavailable> {
         let Some(inner) = &self.0 else { return Ok(Ticket::NOTHING) };
         if bytes.len() > TEXT_INLINE_BYTES_MAX {
             return Err(inner.gate.refuse(Unavailable::Full));
         }
-        inner.push(|out| body::put_text_part(out, inner.session, (sequence, part), bytes))
+        inner.push(|out| body::put_part(out, inner.session, (stream, sequence, part), bytes))
     }
 
     /// Ready when the record is on disk; [`Unavailable`] when it cannot be written at the moment. Only the task that

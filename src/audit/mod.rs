@@ -11,6 +11,7 @@
 //! writer.rs   the thread; group commit; watchdog   journal.rs segments and frames · segment.rs  reading them
 //! disk.rs     folder, lock, prepared segments      recovery.rs  after an end of any kind
 //! row.rs      a record as typed columns             arrow.rs   rows as Arrow batches and back
+//! join.rs     one whole record of its parts       values.rs  parameters as PostgreSQL would print them
 //! ```
 
 pub mod archive;
@@ -37,9 +38,12 @@ mod segment;
 #[cfg(test)]
 mod tests;
 mod tree;
+pub mod values;
 pub mod verify;
 mod writer;
 
 pub use gate::{Health, State, Ticket, Unavailable};
 pub use log::{Log, OpenError, SessionLog};
-pub use record::{Event, EventKind, Kind, NAME_BYTES_MAX, Outcome, Statement, TEXT_INLINE_BYTES_MAX, Who};
+pub use record::{
+    Event, EventKind, Kind, Long, NAME_BYTES_MAX, Outcome, Statement, Stream, TEXT_INLINE_BYTES_MAX, Who,
+};

@@ -15,8 +15,9 @@ use rustix::fs::OFlags;
 
 use super::body::wide;
 use super::disk::{open_file, open_folder, segments};
-use super::entry::{Entry, boot_of_start, decode, is_text_part};
+use super::entry::{Entry, boot_of_start, decode, is_part};
 use super::journal::{BODY_BYTES_MAX, FRAME_BYTES, segment_name};
+use super::record::Stream;
 use super::segment::{Segment, Step, Tail};
 
 /// What cannot be read at the end is read again, because a write may be under way.
@@ -176,7 +177,7 @@ impl Reader {
         (self.segment.header.segment, self.segment.header.first_record)
     }
 
-    /// Reads the pieces of long texts, apart from the walk.
+    /// Reads the pieces of long texts and parameters, apart from the walk.
     #[must_use]
     pub fn pieces(&self) -> Pieces {
         let skipped = self.skipped.then(|| (self.path.clone(), self.segment.header.segment));
@@ -304,7 +305,7 @@ impl Reader {
     }
 }
 
-/// Reads the pieces of long texts.
+/// Reads the pieces of long texts and parameters.
 #[derive(Debug, Clone)]
 pub struct Pieces {
     folder: Arc<File>,
@@ -313,8 +314,8 @@ pub struct Pieces {
 }
 
 impl Pieces {
-    /// The pieces of a text that was spilled before the place where reading began.
-    pub(super) fn find(&self, boot: [u8; 16], (session, sequence): (u64, u64)) -> Vec<Place> {
+    /// The pieces of what was spilled before the place where reading began.
+    pub(super) fn find(&self, boot: [u8; 16], wanted: (u64, u64, Stream)) -> Vec<Place> {
         let Some((path, last)) = &self.skipped else { return Vec::new() };
         let Ok(mut reader) = Reader::open(path) else { return Vec::new() };
         let mut found = Vec::new();
@@ -323,9 +324,9 @@ impl Pieces {
                 break;
             }
             if raw.boot == boot
-                && is_text_part(raw.body)
-                && let Ok(Entry::TextPart { session: of, sequence: at, .. }) = decode(raw.body)
-                && (of, at) == (session, sequence)
+                && is_part(raw.body)
+                && let Ok(Entry::Part { session, sequence, stream, .. }) = decode(raw.body)
+                && (session, sequence, stream) == wanted
             {
                 found.push(raw.place);
             }
@@ -333,7 +334,7 @@ impl Pieces {
         found
     }
 
-    /// A piece of a text that was spilled, from the place of its record.
+    /// A piece of what was spilled, from the place of its record.
     pub(super) fn piece(&self, place: Place) -> io::Result<Vec<u8>> {
         let file = open_file(&self.folder, &segment_name(place.segment), OFlags::RDONLY)?;
         let mut length = [0; 4];
@@ -342,7 +343,7 @@ impl Pieces {
         let mut body = vec![0; length.min(BODY_BYTES_MAX)];
         file.read_exact_at(&mut body, place.offset.saturating_add(wide(FRAME_BYTES)))?;
         match decode(&body) {
-            Ok(Entry::TextPart { bytes, .. }) => Ok(bytes.to_vec()),
+            Ok(Entry::Part { bytes, .. }) => Ok(bytes.to_vec()),
             Ok(_) | Err(_) => Err(io::ErrorKind::InvalidData.into()),
         }
     }

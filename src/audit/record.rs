@@ -6,7 +6,8 @@
 
 use std::net::SocketAddr;
 
-/// Texts up to this length lie in their record; longer ones are spilled into [`TextPart`](super::SessionLog::text_part)s.
+/// Texts and lists of parameters up to this length lie in their record; longer ones are spilled into
+/// [`part`](super::SessionLog::part)s.
 pub const TEXT_INLINE_BYTES_MAX: usize = 64 << 10;
 
 /// Statement and portal names, tags and messages keep this many bytes and their full length.
@@ -81,6 +82,27 @@ pub enum Outcome {
     Unknown,
 }
 
+/// Bytes of any length: in their record, or in parts that were recorded before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Long<'a> {
+    /// The bytes; empty when they lie in parts.
+    pub here: &'a [u8],
+    /// Their whole length.
+    pub bytes: u64,
+    /// How many parts; 0: all lies in `here`.
+    pub parts: u32,
+    /// The sequence under which the parts lie, when it is not the record's own.
+    pub of: Option<u64>,
+}
+
+impl<'a> Long<'a> {
+    /// All of it.
+    #[must_use]
+    pub fn here(here: &'a [u8]) -> Self {
+        Self { here, bytes: u64::try_from(here.len()).unwrap_or(u64::MAX), parts: 0, of: None }
+    }
+}
+
 /// One execution.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Statement<'a> {
@@ -89,7 +111,7 @@ pub struct Statement<'a> {
     /// How it came.
     pub kind: Kind,
     /// The text. Longer ones than [`TEXT_INLINE_BYTES_MAX`] are split into parts by the log itself, all at once; a text
-    /// that may be longer than the buffer goes ahead through [`super::SessionLog::text_part`].
+    /// that may be longer than the buffer goes ahead through [`super::SessionLog::part`].
     pub text: &'a [u8],
     /// Length of the whole text in bytes; more than `text.len()` when it was spilled in parts.
     pub text_bytes: u64,
@@ -97,6 +119,8 @@ pub struct Statement<'a> {
     pub text_parts: u32,
     /// The sequence under which the parts were recorded, when it is another one: a big prepared statement run again.
     pub text_ref: Option<u64>,
+    /// What was bound, or a function's arguments: see [`super::values::Parameters`]. Split into parts as the text is.
+    pub parameters: Long<'a>,
     /// Name of the prepared statement; empty: unnamed or none.
     pub statement_name: &'a [u8],
     /// Name of the portal; empty: unnamed or none.
@@ -231,6 +255,18 @@ named!(Kind {
     Describe = 9 "describe",
     Sync = 10 "sync",
 });
+
+/// What a part belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Stream {
+    /// The statement's text.
+    #[default]
+    Text,
+    /// Its parameters.
+    Parameters,
+}
+
+named!(Stream { Text = 0 "text", Parameters = 1 "parameters" });
 
 named!(Outcome {
     Ok = 1 "ok",

@@ -11,11 +11,15 @@ use time::macros::format_description;
 use super::body::wide;
 use super::entry::{Bytes, Entry, EventRead, StatementRead, WhoRead};
 use super::escape::{Object, line};
-use super::join::Shown;
+use super::join::{Shown, Whole};
 use super::record::{EventKind, Kind, Outcome};
+use super::values::Parameters;
 
 /// Texts are shown to people up to this length; JSON has them whole.
 const LINE_TEXT_BYTES_MAX: usize = 400;
+/// The same of a list of parameters, and of each of them.
+const LINE_LIST_BYTES_MAX: usize = 200;
+const LINE_VALUE_BYTES_MAX: usize = 40;
 
 /// OCSF class: Datastore Activity.
 const DATASTORE: u32 = 6005;
@@ -82,7 +86,7 @@ pub fn summary<'a>(entry: &Entry<'a>) -> Summary<'a> {
             login: b"",
             words: statement.message.kept,
         },
-        Entry::TextPart { bytes, .. } => log("text_part", 0, bytes),
+        Entry::Part { bytes, .. } => log("part", 0, bytes),
         Entry::Event(event) => Summary {
             class: "event",
             kind: event.kind.name(),
@@ -95,9 +99,9 @@ pub fn summary<'a>(entry: &Entry<'a>) -> Summary<'a> {
     }
 }
 
-/// One line of JSON, without its newline. `text` is the statement's whole text.
+/// One line of JSON, without its newline.
 #[must_use]
-pub fn json(shown: &Shown<'_>, text: &[u8]) -> String {
+pub fn json(shown: &Shown<'_>, whole: &Whole<'_>) -> String {
     let mut object = Object::new();
     let summary = summary(&shown.entry);
     let (class, activity) = ocsf(&shown.entry);
@@ -130,9 +134,9 @@ pub fn json(shown: &Shown<'_>, text: &[u8]) -> String {
     match &shown.entry {
         Entry::Statement(who, statement) | Entry::Intent(who, statement) => {
             json_who(&mut object, who);
-            json_statement(&mut object, statement, text);
+            json_statement(&mut object, statement, whole);
         }
-        Entry::Outcome { statement, .. } => json_statement(&mut object, statement, text),
+        Entry::Outcome { statement, .. } => json_statement(&mut object, statement, whole),
         Entry::SessionOpen { who, .. } => json_who(&mut object, who),
         Entry::SessionClose { who, reason, .. } => {
             json_who(&mut object, who);
@@ -150,7 +154,7 @@ pub fn json(shown: &Shown<'_>, text: &[u8]) -> String {
             object.number("ov.refused", gap.refused);
             some(&mut object, "status_detail", gap.reason);
         }
-        Entry::LogStop { .. } | Entry::TextPart { .. } => {}
+        Entry::LogStop { .. } | Entry::Part { .. } => {}
     }
     object.end()
 }
@@ -175,11 +179,12 @@ fn json_address(object: &mut Object, address: Option<SocketAddr>) {
     }
 }
 
-fn json_statement(object: &mut Object, statement: &StatementRead<'_>, text: &[u8]) {
+fn json_statement(object: &mut Object, statement: &StatementRead<'_>, whole: &Whole<'_>) {
     object.number("ov.sequence", statement.sequence);
-    object.bytes("db.query.text", text);
+    object.bytes("db.query.text", &whole.text);
     object.number("ov.text_bytes", statement.text_bytes);
-    let missing = statement.text_bytes.saturating_sub(wide(text.len()));
+    json_parameters(object, &whole.parameters);
+    let missing = statement.text_bytes.saturating_sub(wide(whole.text.len()));
     if missing > 0 {
         object.number("ov.text_missing_bytes", missing);
     }
@@ -197,6 +202,26 @@ fn json_statement(object: &mut Object, statement: &StatementRead<'_>, text: &[u8
     some(object, "status_detail", statement.message);
     if statement.transaction_status != 0 {
         object.bytes("ov.transaction_status", &[statement.transaction_status]);
+    }
+}
+
+/// Parameters by their number, from 0 as OpenTelemetry has it.
+fn json_parameters(object: &mut Object, list: &[u8]) {
+    let parameters = Parameters::read(list);
+    let (count, mut types) = (parameters.announced(), Vec::new());
+    for (number, parameter) in parameters.enumerate() {
+        let key = format!("db.query.parameter.{number}");
+        match parameter.text() {
+            Some(text) => object.bytes(&key, &text),
+            None => object.null(&key),
+        }
+        types.push(parameter.type_name());
+    }
+    if !types.is_empty() {
+        object.text("ov.parameter_types", &types.join(","));
+    }
+    if types.len() < count {
+        object.number("ov.parameters_missing", wide(count.saturating_sub(types.len())));
     }
 }
 
@@ -239,7 +264,7 @@ fn ocsf(entry: &Entry<'_>) -> (u32, u32) {
         Entry::SessionClose { .. } => (AUTHENTICATION, 2),
         Entry::LogStart(_) => (LIFECYCLE, 3),
         Entry::LogStop { .. } => (LIFECYCLE, 4),
-        Entry::LogGap(_) | Entry::TextPart { .. } => (LIFECYCLE, 99),
+        Entry::LogGap(_) | Entry::Part { .. } => (LIFECYCLE, 99),
         Entry::Event(event) => match event.kind {
             EventKind::LoginFailed => (AUTHENTICATION, 1),
             EventKind::ConnectionRefused => (NETWORK, 5),
@@ -266,7 +291,7 @@ fn activity(kind: Kind, tag: &[u8]) -> u32 {
 
 /// One line for people, without its newline; long texts are shortened, and it says so.
 #[must_use]
-pub fn human(shown: &Shown<'_>, text: &[u8]) -> String {
+pub fn human(shown: &Shown<'_>, whole: &Whole<'_>) -> String {
     let summary = summary(&shown.entry);
     let mut out = local(summary.time_ns);
     let word = |out: &mut String, bytes: &[u8]| {
@@ -280,7 +305,7 @@ pub fn human(shown: &Shown<'_>, text: &[u8]) -> String {
         Entry::Statement(who, _) | Entry::Intent(who, _) => who.client_address,
         Entry::Event(event) => event.client_address,
         Entry::LogStart(_) | Entry::LogStop { .. } | Entry::LogGap(_) => None,
-        Entry::Outcome { .. } | Entry::TextPart { .. } => None,
+        Entry::Outcome { .. } | Entry::Part { .. } => None,
     };
     if let Some(address) = address {
         let _ = write!(out, "@{address}");
@@ -288,7 +313,8 @@ pub fn human(shown: &Shown<'_>, text: &[u8]) -> String {
     let _ = write!(out, " {} {}", summary.kind, summary.outcome.name());
     match &shown.entry {
         Entry::Statement(who, statement) | Entry::Intent(who, statement) => {
-            human_statement(&mut out, who.session, statement, text);
+            human_statement(&mut out, who.session, statement, &whole.text);
+            human_parameters(&mut out, &whole.parameters);
         }
         Entry::SessionOpen { who, .. } => {
             let _ = write!(out, " s{} database", who.session);
@@ -319,7 +345,7 @@ pub fn human(shown: &Shown<'_>, text: &[u8]) -> String {
             human_error(&mut out, event.sqlstate, b"");
             word(&mut out, event.detail.kept);
         }
-        Entry::LogStop { .. } | Entry::Outcome { .. } | Entry::TextPart { .. } => {}
+        Entry::LogStop { .. } | Entry::Outcome { .. } | Entry::Part { .. } => {}
     }
     out
 }
@@ -338,6 +364,25 @@ fn human_statement(out: &mut String, session: u64, statement: &StatementRead<'_>
         wide(text.len()).max(statement.text_bytes).saturating_sub(wide(LINE_TEXT_BYTES_MAX.min(text.len())));
     if hidden > 0 {
         let _ = write!(out, " ... ({hidden} bytes more; --json has them)");
+    }
+}
+
+fn human_parameters(out: &mut String, list: &[u8]) {
+    let begun = out.len();
+    for (number, parameter) in Parameters::read(list).enumerate() {
+        let between = if number == 0 { " |" } else { "," };
+        if out.len().saturating_sub(begun) > LINE_LIST_BYTES_MAX {
+            let _ = write!(out, "{between} ...");
+            break;
+        }
+        let _ = write!(out, "{between} ${}=", number.saturating_add(1));
+        let Some(text) = parameter.text() else {
+            out.push_str("NULL");
+            continue;
+        };
+        let kept = text.get(..LINE_VALUE_BYTES_MAX);
+        line(out, kept.unwrap_or(&text));
+        out.push_str(if kept.is_some_and(|kept| kept.len() < text.len()) { "..." } else { "" });
     }
 }
 

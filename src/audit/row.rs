@@ -22,6 +22,8 @@ use super::render::{Summary, summary};
 pub(super) const CANONICAL_VERSION: u8 = 1;
 /// Tag of a statement's text in canonical bytes; long columns have tags from here on.
 pub(super) const TEXT_TAG: u8 = 0x80;
+/// Tag of its list of parameters.
+pub(super) const PARAMETERS_TAG: u8 = 0x81;
 
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,6 +138,7 @@ columns! {
     Attempts = 36 "attempts" "ov.attempts" Number "Of a gap: attempts that failed";
     Refused = 37 "refused" "ov.refused" Number "Of a gap: calls that were refused";
     Clipped = 38 "clipped" "ov.clipped" Text "Columns that keep only their beginning, with their full lengths";
+    ParameterBytes = 39 "parameter_bytes" "ov.parameter_bytes" Number "Length of the whole list of parameters";
 }
 
 /// A record of a log. Its text is apart, because it may be long: see [`Shown::text`].
@@ -188,7 +191,7 @@ impl<'a> Row<'a> {
                 row.number(Column::Refused, gap.refused);
                 row.bytes(Column::Message, gap.reason);
             }
-            Entry::LogStop { .. } | Entry::TextPart { .. } => {}
+            Entry::LogStop { .. } | Entry::Part { .. } => {}
         }
         row
     }
@@ -253,21 +256,30 @@ impl<'a> Row<'a> {
         pieces: &Pieces,
         mut put: impl FnMut(&[u8]),
     ) -> io::Result<()> {
-        let bytes = match shown.text {
-            Text::Here(text) => wide(text.len()),
-            Text::Parts(_) | Text::Before { .. } => self.number_of(Column::TextBytes),
-        };
-        if bytes == 0 {
-            return Ok(());
+        let long = [
+            (TEXT_TAG, shown.text, Column::TextBytes),
+            (PARAMETERS_TAG, shown.parameters, Column::ParameterBytes),
+        ];
+        for (tag, long, column) in long {
+            let bytes = match long {
+                Text::Here(here) => wide(here.len()),
+                Text::Parts(_) | Text::Before { .. } => self.number_of(column),
+            };
+            if bytes == 0 {
+                continue;
+            }
+            put(&[tag]);
+            put(&bytes.to_le_bytes());
+            let mut read = 0_u64;
+            long.each(pieces, |piece| {
+                read = read.saturating_add(wide(piece.len()));
+                put(piece);
+            })?;
+            if read != bytes {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
         }
-        put(&[TEXT_TAG]);
-        put(&bytes.to_le_bytes());
-        let mut read = 0_u64;
-        shown.text.each(pieces, |piece| {
-            read = read.saturating_add(wide(piece.len()));
-            put(piece);
-        })?;
-        if read == bytes { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
+        Ok(())
     }
 
     fn number(&mut self, column: Column, number: u64) {
@@ -324,6 +336,9 @@ impl<'a> Row<'a> {
             self.owned(Column::TransactionStatus, &[statement.transaction_status]);
         }
         self.number(Column::TextBytes, statement.text_bytes);
+        if statement.parameters.bytes > 0 {
+            self.number(Column::ParameterBytes, statement.parameters.bytes);
+        }
     }
 
     fn event(&mut self, event: &EventRead<'a>) {

@@ -159,7 +159,7 @@ fn segments_follow_one_another_and_texts_of_any_length_are_kept() {
     for sequence in 1..=3 {
         for (part, piece) in long.chunks(TEXT_INLINE_BYTES_MAX).enumerate() {
             wait(|cx| session.poll_room(cx)).unwrap();
-            session.text_part(sequence, u32::try_from(part).unwrap(), piece).unwrap();
+            session.part((Stream::Text, sequence, u32::try_from(part).unwrap()), piece).unwrap();
         }
         let (text, text_bytes, text_parts) = (&b""[..], 3_000_000, 46);
         let ticket =
@@ -171,7 +171,7 @@ fn segments_follow_one_another_and_texts_of_any_length_are_kept() {
     assert!(segments(&folder.0).unwrap().len() >= 9);
     let mut bytes = 0;
     for body in bodies(&folder) {
-        if let Entry::TextPart { bytes: part, .. } = decode(&body).unwrap() {
+        if let Entry::Part { bytes: part, .. } = decode(&body).unwrap() {
             bytes += part.len();
         }
     }
@@ -185,8 +185,8 @@ pub(super) fn shown(folder: &Folder) -> Vec<serde_json::Value> {
     let mut joiner = join::Joiner::new(&reader);
     let pieces = reader.pieces();
     let mut show = |shown: &join::Shown<'_>| {
-        assert!(!render::human(shown, &shown.text.load(&pieces)).is_empty());
-        lines.push(serde_json::from_str(&render::json(shown, &shown.text.load(&pieces))).unwrap());
+        assert!(!render::human(shown, &shown.load(&pieces)).is_empty());
+        lines.push(serde_json::from_str(&render::json(shown, &shown.load(&pieces))).unwrap());
         Ok::<_, join::BadBody>(())
     };
     while let Some(raw) = reader.next_record().unwrap() {

@@ -56,7 +56,7 @@ impl Counts {
             Entry::LogStop { .. }
             | Entry::SessionOpen { .. }
             | Entry::SessionClose { .. }
-            | Entry::TextPart { .. }
+            | Entry::Part { .. }
             | Entry::Event(_) => {}
         }
     }

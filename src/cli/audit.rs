@@ -14,9 +14,10 @@ use time::macros::format_description;
 use time::{Date, OffsetDateTime, PrimitiveDateTime};
 
 use super::{ConfigFile, Failure, Progress, finish};
-use crate::audit::join::{BadBody, Joiner, Shown};
+use crate::audit::join::{BadBody, Joiner, Shown, Whole};
 use crate::audit::reader::{End, Pieces, ReadError, Reader};
 use crate::audit::render::{human, json, summary};
+use crate::audit::values::Parameters;
 use crate::audit::verify::{Counts, verify};
 use crate::audit::{EventKind, Kind, Outcome};
 use crate::telemetry::wall_clock;
@@ -147,12 +148,12 @@ struct Output<'a> {
 
 impl Output<'_> {
     fn take(&mut self, pieces: &Pieces, shown: &Shown<'_>) -> Result<(), Failure> {
-        let Some(text) = self.args.wanted(pieces, shown) else { return Ok(()) };
+        let Some(whole) = self.args.wanted(pieces, shown) else { return Ok(()) };
         self.matches = self.matches.saturating_add(1);
         if self.args.count {
             return Ok(());
         }
-        let line = if self.args.json { json(shown, &text) } else { human(shown, &text) };
+        let line = if self.args.json { json(shown, &whole) } else { human(shown, &whole) };
         match self.args.limit().filter(|_| self.holds_back) {
             None => writeln!(self.out, "{line}")?,
             Some(limit) => {
@@ -225,8 +226,8 @@ impl Show {
         self.limit.or_else(|| (self.follow && self.since.is_none()).then_some(10))
     }
 
-    /// The whole text, if all filters let the record pass.
-    fn wanted<'a>(&self, pieces: &Pieces, shown: &Shown<'a>) -> Option<std::borrow::Cow<'a, [u8]>> {
+    /// What may be long of it, if all filters let the record pass.
+    fn wanted<'a>(&self, pieces: &Pieces, shown: &Shown<'a>) -> Option<Whole<'a>> {
         let summary = summary(&shown.entry);
         let is = |wanted: &Option<String>, found: &[u8]| {
             wanted.as_ref().is_none_or(|wanted| wanted.as_bytes() == found)
@@ -242,14 +243,15 @@ impl Show {
             return None;
         }
         if self.count && self.grep.is_none() {
-            return Some(std::borrow::Cow::Borrowed(b""));
+            return Some(Whole::default());
         }
-        let text = shown.text.load(pieces);
-        let found = self
-            .grep
-            .as_ref()
-            .is_none_or(|part| holds(&text, part.as_bytes()) || holds(summary.words, part.as_bytes()));
-        found.then_some(text)
+        let whole = shown.load(pieces);
+        let found = self.grep.as_ref().is_none_or(|part| {
+            let part = part.as_bytes();
+            let mut values = Parameters::read(&whole.parameters).filter_map(|parameter| parameter.text());
+            holds(&whole.text, part) || holds(summary.words, part) || values.any(|value| holds(&value, part))
+        });
+        found.then_some(whole)
     }
 }
 

@@ -24,7 +24,7 @@ const TIME: u8 = 2;
 const CLASS: u8 = 3;
 
 /// Names of columns by their tags, from 1.
-const NAMES: [&str; 38] = [
+const NAMES: [&str; 39] = [
     "record",
     "time",
     "class",
@@ -63,11 +63,12 @@ const NAMES: [&str; 38] = [
     "attempts",
     "refused",
     "clipped",
+    "parameter_bytes",
 ];
 /// Tags of numbers; other columns hold bytes.
-const NUMBERS: [u8; 16] = [1, 2, 9, 15, 18, 19, 22, 23, 25, 26, 27, 31, 33, 35, 36, 37];
+const NUMBERS: [u8; 17] = [1, 2, 9, 15, 18, 19, 22, 23, 25, 26, 27, 31, 33, 35, 36, 37, 39];
 /// Names of long columns by their tags, from [`LONG`].
-const LONG_NAMES: [&str; 1] = ["text"];
+const LONG_NAMES: [&str; 2] = ["text", "parameters"];
 
 /// A column of a disclosed record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

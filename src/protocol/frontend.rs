@@ -14,13 +14,15 @@ pub fn query(body: &[u8]) -> &[u8] {
     Fields::of(body).cstr("query").unwrap_or(body)
 }
 
-/// `Parse`, as far as its text.
+/// `Parse`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parse<'a> {
     /// The prepared statement's name; empty for the unnamed one.
     pub name: &'a [u8],
     /// The text.
     pub text: &'a [u8],
+    /// The types its parameters are said to have, behind their number; empty when there are none or they break off.
+    pub types: &'a [u8],
 }
 
 impl<'a> Parse<'a> {
@@ -30,17 +32,38 @@ impl<'a> Parse<'a> {
         let mut fields = Fields::of(body);
         let name = fields.cstr("statement name").unwrap_or_default();
         let rest = fields.rest();
-        Self { name, text: fields.cstr("query").unwrap_or(rest) }
+        let text = fields.cstr("query").unwrap_or(rest);
+        Self { name, text, types: types(fields.rest()) }
     }
 }
 
-/// `Bind`, as far as its names. The portal comes first.
+/// Types behind their number, as in `Parse` and `ParameterDescription`; empty when there are none or they break off.
+#[must_use]
+pub fn types(body: &[u8]) -> &[u8] {
+    let count = Fields::of(body).i16("types").map(|count| usize::from(count.cast_unsigned()));
+    let bytes = count.ok().filter(|count| *count > 0).map(|count| count.saturating_mul(4).saturating_add(2));
+    bytes.and_then(|bytes| body.get(..bytes)).unwrap_or_default()
+}
+
+/// Whether there is anything in a list of parameters: formats and values, each behind their number.
+#[must_use]
+pub fn has_parameters(list: &[u8]) -> bool {
+    let mut fields = Fields::of(list);
+    let formats = fields.i16("formats").map(|count| usize::from(count.cast_unsigned()));
+    let skipped = formats.and_then(|formats| fields.bytes(formats.saturating_mul(2), "formats"));
+    // One that breaks off is not nothing.
+    !(skipped.is_ok() && fields.i16("parameters") == Ok(0))
+}
+
+/// `Bind`. The portal comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bind<'a> {
     /// The portal made; empty for the unnamed one.
     pub portal: &'a [u8],
     /// The prepared statement it is made from.
     pub statement: &'a [u8],
+    /// Formats and values of the parameters, and what stands behind them.
+    pub list: &'a [u8],
 }
 
 impl<'a> Bind<'a> {
@@ -49,7 +72,8 @@ impl<'a> Bind<'a> {
     pub fn read(body: &'a [u8]) -> Self {
         let mut fields = Fields::of(body);
         let portal = fields.cstr("portal name").unwrap_or_default();
-        Self { portal, statement: fields.cstr("statement name").unwrap_or_default() }
+        let statement = fields.cstr("statement name").unwrap_or_default();
+        Self { portal, statement, list: fields.rest() }
     }
 
     /// The bytes of a parameter, from 1 on; `None` where it is NULL, or not in this part of the body.
@@ -114,11 +138,12 @@ pub fn names_are_whole(tag: u8, body: &[u8]) -> bool {
     }
 }
 
-/// `FunctionCall`: the function's object id.
+/// `FunctionCall`: the function's object id; formats and values of its arguments, and what stands behind them.
 #[must_use]
-pub fn function_call(body: &[u8]) -> u32 {
-    let oid = Fields::of(body).i32("function").unwrap_or_default();
-    u32::from_be_bytes(oid.to_be_bytes())
+pub fn function_call(body: &[u8]) -> (u32, &[u8]) {
+    let mut fields = Fields::of(body);
+    let oid = fields.i32("function").unwrap_or_default();
+    (oid.cast_unsigned(), fields.rest())
 }
 
 #[cfg(test)]
@@ -133,7 +158,13 @@ mod tests {
         assert_eq!((parse.name, parse.text), (&b"s"[..], &b"SELECT 1"[..]));
         assert_eq!(Target::read(b"Ss\0"), Target::Statement(b"s"));
         assert_eq!(Target::read(b"x"), Target::Unknown);
-        assert_eq!(function_call(&[0, 0, 1, 0]), 256);
+        assert_eq!(function_call(&[0, 0, 1, 0, 7]), (256, &[7][..]));
+        let typed = Parse::read(b"\0SELECT $1\0\0\x01\0\0\0\x17");
+        assert_eq!(typed.types, b"\0\x01\0\0\0\x17");
+        assert_eq!((types(b"\0\x02\0\0\0\x17"), types(b"\0\0")), (&b""[..], &b""[..]));
+        for (list, has) in [(&b"\0\0\0\0\0\0"[..], false), (b"\0\0\0\x01", true), (b"\0\x01\0", true)] {
+            assert_eq!(has_parameters(list), has);
+        }
         for (body, whole) in [(&b"p\0s\0"[..], true), (b"p\0s", false), (b"p", false)] {
             assert_eq!(names_are_whole(frontend::BIND, body), whole);
         }
@@ -143,7 +174,7 @@ mod tests {
         #[test]
         fn any_body_is_read_without_a_panic(body in proptest::collection::vec(0_u8..4, 0..40)) {
             let _ = (query(&body), Parse::read(&body), Bind::read(&body), execute(&body));
-            let _ = (Target::read(&body), function_call(&body));
+            let _ = (Target::read(&body), function_call(&body), types(&body), has_parameters(&body));
         }
     }
 }

@@ -29,6 +29,29 @@ impl Arena {
         span
     }
 
+    /// Where what is kept next will begin.
+    pub(crate) fn mark(&self) -> Span {
+        Span { at: self.end(), bytes: 0 }
+    }
+
+    /// Keeps the bytes of a span once more.
+    pub(crate) fn keep_again(&mut self, span: Span) {
+        let start = span.at.checked_sub(self.base).and_then(|start| usize::try_from(start).ok());
+        let Some(start) = start.filter(|_| self.has(span)) else { return };
+        self.bytes.extend_from_within(start..start.saturating_add(span.bytes));
+    }
+
+    /// All that was kept since a mark.
+    pub(crate) fn since(&self, mark: Span) -> Span {
+        Span { at: mark.at, bytes: usize::try_from(self.end().saturating_sub(mark.at)).unwrap_or_default() }
+    }
+
+    /// Whether the bytes of a span were not released.
+    pub(crate) fn has(&self, span: Span) -> bool {
+        let end = span.at.saturating_add(u64::try_from(span.bytes).unwrap_or(u64::MAX));
+        span.at >= self.base && end <= self.end()
+    }
+
     /// The bytes of a span.
     pub(crate) fn get(&self, span: Span) -> &[u8] {
         let start = span.at.checked_sub(self.base).and_then(|start| usize::try_from(start).ok());

@@ -5,19 +5,25 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::audit::{
-    Kind, Outcome, SessionLog, Statement as Record, TEXT_INLINE_BYTES_MAX, Ticket, Unavailable,
-};
+use crate::audit::{Outcome, SessionLog, Statement as Record, Ticket, Unavailable};
 use crate::config::AuditMode;
 use crate::protocol::fields::Fields;
+use crate::protocol::frontend::Parse;
 use crate::protocol::sqlstate::SqlState;
 use crate::protocol::tag::backend;
 use crate::telemetry;
 
 use super::arena::{Arena, Span};
 use super::lease::Request;
-use super::note::Note;
-use super::statements::{Statement, Statements};
+use super::op::{Op, Text, failure, kind, rows_of};
+use super::statements::{Bound, Parsed, Statements, Unfinished};
+
+mod long;
+mod parameters;
+
+pub(crate) use long::Long;
+use parameters::record;
+pub(crate) use parameters::types_of;
 
 /// Finished executions that wait for their `ReadyForQuery`; more are recorded without its transaction status.
 const UNREADY_MAX: usize = 256;
@@ -25,62 +31,13 @@ const UNREADY_MAX: usize = 256;
 /// The wall clock is read again after this time; in between the monotonic clock counts on.
 const CLOCK_MAX: Duration = Duration::from_millis(500);
 
-/// A request under way.
-#[derive(Debug)]
-pub(crate) struct Op {
-    pub(crate) started: Instant,
-    /// Number of the execution in its session; 0 for other requests.
-    pub(crate) sequence: u64,
-    /// Name of the prepared statement.
-    pub(crate) name: Span,
-    /// Name of the portal.
-    pub(crate) portal: Span,
-    pub(crate) text: Text,
-    closes_statement: bool,
-    pub(crate) copy: Option<Kind>,
-    pub(crate) rows: u64,
-    pub(crate) bytes_in: u64,
-    pub(crate) bytes_out: u64,
-    commands: u32,
-    tag: Span,
-    pub(crate) error: Option<(Option<SqlState>, Span)>,
-    /// When its last answer came.
-    finished: Option<Instant>,
-    /// What transaction pooling remembers of it.
-    pub(crate) note: Note,
-}
-
-/// A text: here, with a prepared statement, or recorded in parts.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Text {
-    pub(crate) span: Span,
-    pub(crate) bytes: u64,
-    pub(crate) parts: Option<(u64, u32)>,
-    pub(crate) statement: Option<Arc<Statement>>,
-}
-
-impl Op {
-    /// Whether this request runs something.
-    pub(crate) const fn is_execution(&self) -> bool {
-        self.sequence > 0
-    }
-
-    /// With what is to be remembered of it.
-    pub(crate) fn with(self, note: Note) -> Self {
-        Self { note, ..self }
-    }
-
-    /// Whether it is ours and fails as the client's.
-    pub(crate) const fn fails_for_client(&self) -> bool {
-        matches!(&self.note, Note::Injected(injected) if injected.fails_for_client()) && self.error.is_some()
-    }
-}
-
 /// The records of one session.
 #[derive(Debug)]
 pub(crate) struct Book {
     pub(crate) log: SessionLog,
     pub(crate) mode: AuditMode,
+    /// Whether parameters are recorded.
+    keeps_parameters: bool,
     pub(crate) names: Statements<Op>,
     /// The newest record.
     pub(crate) ticket: Option<Ticket>,
@@ -100,6 +57,7 @@ impl Book {
         Self {
             log,
             mode,
+            keeps_parameters: true,
             names: Statements::default(),
             ticket: None,
             intent: None,
@@ -125,24 +83,8 @@ impl Book {
         if started.duration_since(self.clock.0) > CLOCK_MAX {
             self.clock = (started, telemetry::wall_clock());
         }
-        Op {
-            started,
-            sequence: 0,
-            name: Span::default(),
-            // The oldest span of a request marks what may be released, so each request has one.
-            portal: self.arena.keep(b""),
-            text: Text::default(),
-            closes_statement: false,
-            copy: None,
-            rows: 0,
-            bytes_in,
-            bytes_out: 0,
-            commands: 0,
-            tag: Span::default(),
-            error: None,
-            finished: None,
-            note: Note::None,
-        }
+        // The oldest span of a request marks what may be released, so each request has one.
+        Op::new(started, self.arena.keep(b""), bytes_in)
     }
 
     const fn next_sequence(&mut self) -> u64 {
@@ -151,17 +93,18 @@ impl Book {
     }
 
     pub(crate) fn query(&mut self, text: &[u8], bytes: u64) -> Op {
-        let mut op = self.op(bytes);
-        op.sequence = self.next_sequence();
+        let sequence = self.next_sequence();
+        let mut op = self.op(bytes).running(sequence);
         op.text.span = self.arena.keep(text);
         op.text.bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
         op
     }
 
-    pub(crate) fn parse(&mut self, name: &[u8], text: &[u8], bytes: u64) -> Op {
-        let mut op = self.named(name, b"", bytes);
-        op.text.span = self.arena.keep(text);
-        op.text.bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
+    pub(crate) fn parse(&mut self, parse: Parse<'_>, bytes: u64) -> Op {
+        let mut op = self.named(parse.name, b"", bytes);
+        op.text.span = self.arena.keep(parse.text);
+        op.text.bytes = u64::try_from(parse.text.len()).unwrap_or(u64::MAX);
+        op.list = self.keep_types(parse.types);
         op
     }
 
@@ -176,59 +119,15 @@ impl Book {
         Op { closes_statement: true, ..self.named(name, b"", bytes) }
     }
 
-    pub(crate) fn execution(&mut self, portal: &[u8], text: Text, bytes: u64) -> Op {
+    pub(crate) fn execution(&mut self, portal: &[u8], (text, list): (Text, Bound<Span>), bytes: u64) -> Op {
         let sequence = self.next_sequence();
-        Op { sequence, text, ..self.named(b"", portal, bytes) }
-    }
-
-    pub(crate) fn function_call(&mut self, oid: u32, bytes: u64) -> Op {
-        let text = format!("function call of oid {oid}");
-        self.query(text.as_bytes(), bytes)
-    }
-
-    /// A text of unknown length begins. It takes a sequence, under which its parts are recorded.
-    pub(crate) fn long(&mut self, bytes: u64) -> Op {
-        let mut op = self.op(bytes);
-        op.sequence = self.next_sequence();
-        op
-    }
-
-    /// More of a long text; `held` keeps what is not recorded yet.
-    pub(crate) fn extend(&mut self, op: &mut Op, held: &mut Vec<u8>, bytes: &[u8]) {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let room = TEXT_INLINE_BYTES_MAX.saturating_sub(held.len());
-            let (piece, behind) = rest.split_at_checked(room).unwrap_or((rest, &[]));
-            held.extend_from_slice(piece);
-            op.text.bytes = op.text.bytes.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
-            rest = behind;
-            if !rest.is_empty() {
-                self.spill(op, held);
-            }
-        }
-    }
-
-    /// All of the text is here. What lies in parts lies there whole.
-    pub(crate) fn finish_text(&mut self, op: &mut Op, held: &mut Vec<u8>) {
-        if op.text.parts.is_some() {
-            self.spill(op, held);
-        } else {
-            op.text.span = self.arena.keep(held);
-        }
-    }
-
-    fn spill(&mut self, op: &mut Op, held: &mut Vec<u8>) {
-        let part = op.text.parts.map_or(0, |(_, parts)| parts);
-        let written = self.log.text_part(op.sequence, part, held);
-        self.note(written);
-        op.text.parts = Some((op.sequence, part.saturating_add(1)));
-        held.clear();
+        Op { text, list, ..self.named(b"", portal, bytes).running(sequence) }
     }
 
     /// `write_ahead`: the intent is recorded now.
     pub(crate) fn intend(&mut self, request: Request, op: &mut Op) {
         if matches!(request, Request::Query | Request::Execute | Request::Call) {
-            let record = record(&self.arena, self.clock, op, 0);
+            let record = record((&self.arena, &self.names), self.clock, op, 0);
             let written = self.log.intent(&Record { kind: kind(request, op), ..record });
             self.intent = written.ok().or(self.intent);
             self.note(written);
@@ -281,12 +180,19 @@ impl Book {
                 }
             }
             Request::Parse if op.error.is_none() => {
-                let (name, text) = (self.arena.get(op.name), self.arena.get(op.text.span));
-                self.names.parsed(name, text, op.text.bytes, op.text.parts);
+                let parsed = Parsed {
+                    text: self.arena.get(op.text.span),
+                    text_bytes: op.text.bytes,
+                    parts: op.text.parts,
+                    types: types_of(&self.arena, &op),
+                };
+                self.names.parsed(self.arena.get(op.name), parsed);
             }
             Request::Bind if op.error.is_none() => {
-                let unfinished = self.names.bound(self.arena.get(op.portal), self.arena.get(op.name));
-                self.unready.extend(unfinished.map(|op| *op));
+                let list = op.list.map(|list| self.arena.get(list));
+                let (portal, name) = (self.arena.get(op.portal), self.arena.get(op.name));
+                let unfinished = self.names.bound(portal, name, list);
+                self.left(unfinished);
             }
             Request::Close if op.error.is_none() => self.closed(&op),
             Request::Parse | Request::Bind | Request::Describe | Request::Close | Request::Sync => {
@@ -308,19 +214,21 @@ impl Book {
             self.names.closed_statement(self.arena.get(op.name));
         } else {
             let unfinished = self.names.closed_portal(self.arena.get(op.portal));
-            self.unready.extend(unfinished.map(|op| *op));
+            self.left(unfinished);
         }
     }
 
     /// The text of an execution, now that its `Bind` is answered, and what its portal did before.
     fn resolve(&mut self, op: &mut Op) {
-        let portal = self.arena.get(op.portal);
-        if let Some(statement) = self.names.portal(portal)
-            && !op.text.statement.as_ref().is_some_and(|known| Arc::ptr_eq(known, statement))
-        {
-            op.text = Text { statement: Some(Arc::clone(statement)), ..Text::default() };
+        if let Some((statement, list)) = self.names.portal(self.arena.get(op.portal)) {
+            if !op.text.statement.as_ref().is_some_and(|known| Arc::ptr_eq(known, statement)) {
+                op.text = Text { statement: Some(Arc::clone(statement)), ..Text::default() };
+            }
+            if !is_kept(&self.arena, op.list) {
+                op.list = list.map(|list| self.arena.keep(list));
+            }
         }
-        if let Some(before) = self.names.resume(portal) {
+        if let Some(before) = self.names.resume(self.arena.get(op.portal)) {
             op.sequence = before.sequence;
             op.started = before.started;
             op.rows = op.rows.saturating_add(before.rows);
@@ -338,8 +246,8 @@ impl Book {
             return;
         }
         let portal = op.portal;
-        // A suspended execution may outlive the bytes of its requests; its name lies with its portal.
-        op.tag = Span::default();
+        // A suspended execution may outlive the bytes of its requests; name and parameters lie with its portal.
+        (op.tag, op.list) = (Span::default(), Bound::Nothing);
         if let Err(op) = self.names.suspended(self.arena.get(portal), Box::new(op)) {
             self.unready.push(*op);
         }
@@ -367,7 +275,7 @@ impl Book {
             outcome,
             sqlstate: code.map(|code| code.0),
             message: self.arena.get(kept),
-            ..record(&self.arena, self.clock, op, 0)
+            ..record((&self.arena, &self.names), self.clock, op, 0)
         };
         let written = put(&mut self.log, self.mode, &record);
         self.counts.count(outcome.name());
@@ -377,10 +285,15 @@ impl Book {
     /// `ReadyForQuery`: what waited for it is recorded, and a transaction's end takes its portals along.
     pub(crate) fn ready(&mut self, status: u8) {
         if status == b'I' || status == b'E' {
-            let unready = &mut self.unready;
-            self.names.transaction_ended(|op| unready.push(*op));
+            let (arena, unready) = (&mut self.arena, &mut self.unready);
+            self.names.transaction_ended(|left| unready.push(finished(arena, left)));
         }
         self.ready_executions(status);
+    }
+
+    /// A portal is gone: what it had not finished is over.
+    fn left(&mut self, unfinished: Option<Unfinished<Op>>) {
+        self.unready.extend(unfinished.map(|left| finished(&mut self.arena, left)));
     }
 
     /// Writes the records of executions that are complete.
@@ -405,9 +318,9 @@ impl Book {
             outcome,
             sqlstate: sqlstate.map(|code| code.0),
             message: self.arena.get(message),
-            ..record(&self.arena, self.clock, op, status)
+            ..record((&self.arena, &self.names), self.clock, op, status)
         };
-        let written = if op.is_execution() && !matches!(request, Request::Parse) {
+        let written = if op.is_execution() {
             self.counts.count(outcome.name());
             put(&mut self.log, self.mode, &record)
         } else {
@@ -438,62 +351,26 @@ impl Book {
     }
 }
 
+fn count(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
 /// In `write_ahead` the intent is there already.
 fn put(log: &mut SessionLog, mode: AuditMode, record: &Record<'_>) -> Result<Ticket, Unavailable> {
     if mode == AuditMode::WriteAhead { log.outcome(record) } else { log.statement(record) }
 }
 
-const fn kind(request: Request, op: &Op) -> Kind {
-    match (request, op.copy) {
-        (Request::Query | Request::Execute, Some(copy)) => copy,
-        (Request::Execute, None) => Kind::Execute,
-        (Request::Call, _) => Kind::FunctionCall,
-        (Request::Parse, _) => Kind::Parse,
-        (Request::Bind, _) => Kind::Bind,
-        (Request::Describe | Request::Close, _) => Kind::Describe,
-        (Request::Sync | Request::CopyEnd, _) => Kind::Sync,
-        (Request::Query, None) => Kind::Query,
+/// An execution whose portal is gone; what lay with the portal lies with the execution again.
+fn finished(arena: &mut Arena, left: Unfinished<Op>) -> Op {
+    let portal = arena.keep(&left.portal);
+    Op { portal, list: left.list.as_slice().map(|list| arena.keep(list)), ..*left.execution }
+}
+
+/// Whether a list was not released.
+fn is_kept(arena: &Arena, list: Bound<Span>) -> bool {
+    match list {
+        Bound::Nothing => false,
+        Bound::Here(span) => arena.has(span),
+        Bound::Parts(..) => true,
     }
-}
-
-/// What all records of a request have in common.
-fn record<'a>(arena: &'a Arena, clock: (Instant, Duration), op: &'a Op, status: u8) -> Record<'a> {
-    let started = clock.1.saturating_add(op.started.saturating_duration_since(clock.0));
-    let started = started.saturating_sub(clock.0.saturating_duration_since(op.started));
-    let duration = op.finished.map_or(Duration::ZERO, |end| end.saturating_duration_since(op.started));
-    let (text, text_bytes, parts) = match &op.text.statement {
-        Some(statement) => (&*statement.text, statement.text_bytes, statement.parts),
-        None => (arena.get(op.text.span), op.text.bytes, op.text.parts),
-    };
-    Record {
-        sequence: op.sequence,
-        kind: Kind::Query,
-        text: if parts.is_some() { b"" } else { text },
-        text_bytes,
-        text_parts: parts.map_or(0, |(_, parts)| parts),
-        text_ref: parts.map(|(sequence, _)| sequence).filter(|sequence| *sequence != op.sequence),
-        statement_name: op.text.statement.as_ref().map_or(arena.get(op.name), |statement| &statement.name),
-        portal: arena.get(op.portal),
-        started_ns: u64::try_from(started.as_nanos()).unwrap_or(u64::MAX),
-        duration_ns: u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX),
-        commands: op.commands,
-        tag: arena.get(op.tag),
-        rows: op.rows,
-        bytes_in: op.bytes_in,
-        bytes_out: op.bytes_out,
-        sqlstate: None,
-        message: b"",
-        transaction_status: status,
-        outcome: Outcome::Unknown,
-    }
-}
-
-fn failure(code: Option<SqlState>) -> Outcome {
-    if code == Some(SqlState::QUERY_CANCELED) { Outcome::Cancelled } else { Outcome::Error }
-}
-
-/// The row count at the end of a command tag.
-fn rows_of(tag: &[u8]) -> Option<u64> {
-    let digits = tag.rsplit(|&byte| byte == b' ').next()?;
-    std::str::from_utf8(digits).ok()?.parse().ok()
 }

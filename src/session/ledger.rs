@@ -17,13 +17,15 @@ use crate::protocol::sqlstate::SqlState;
 use crate::protocol::tag::{backend, frontend};
 use crate::telemetry;
 
-use super::book::{Book, Op, Text};
+use super::arena::Span;
+use super::book::{Book, Long, types_of};
 use super::changes::Changes;
 use super::lease::{Answer, Event, Lease, Request, Sent};
 use super::note::{Fate, Injected, Listener, Note, Told};
+use super::op::{Op, Text};
 use super::rename;
 use super::skipped::{Ahead, Skipped, gives_text};
-use super::statements::significant;
+use super::statements::{Bound, significant};
 
 /// A client that is so many answers behind is not read from.
 const OWED_MAX: usize = 16 << 10;
@@ -39,23 +41,6 @@ pub(crate) struct Ledger {
     ahead: Ahead,
     /// What may change the statements of the session.
     changes: Changes,
-}
-
-/// A text that arrives in pieces.
-#[derive(Debug)]
-pub(crate) struct Long {
-    op: Op,
-    request: Request,
-    held: Vec<u8>,
-    in_name: bool,
-    ended: bool,
-}
-
-impl Long {
-    /// What transaction pooling remembers of it.
-    pub(crate) fn annotate(&mut self, note: Note) {
-        self.op.note = note;
-    }
 }
 
 impl Ledger {
@@ -110,8 +95,8 @@ impl Ledger {
         self.lease.owed() >= OWED_MAX
     }
 
-    /// Notes a message from the client. Of a long one `body` may be only the beginning; a long `Query` or
-    /// `Parse` goes to [`Self::long`] instead.
+    /// Notes a message from the client. Of a long one `body` may be only the beginning; one with a text or with parameters
+    /// goes to [`Self::long`] instead.
     pub(crate) fn requested(&mut self, tag: u8, body: &[u8], total_bytes: usize, note: Note) {
         let bytes = u64::try_from(total_bytes).unwrap_or(u64::MAX);
         match tag {
@@ -121,12 +106,13 @@ impl Ledger {
             }
             frontend::PARSE => {
                 let parse = Parse::read(body);
-                let op = self.book.parse(parse.name, parse.text, bytes);
+                let op = self.book.parse(parse, bytes);
                 self.send(Request::Parse, op.with(note));
             }
             frontend::BIND => {
                 let bind = Bind::read(body);
-                let op = self.book.named(significant(bind.statement), significant(bind.portal), bytes);
+                let parse = self.parse_ahead(significant(bind.statement)).map(|parse| parse.list);
+                let op = self.book.bind(bind, parse.unwrap_or_default(), bytes);
                 self.send(Request::Bind, op.with(note));
             }
             frontend::EXECUTE => self.execute(views::execute(body), bytes, note),
@@ -162,46 +148,28 @@ impl Ledger {
         }
     }
 
-    /// Begins a `Query` or `Parse` whose text arrives in pieces. `None` for any other message.
-    pub(crate) fn long(&mut self, tag: u8, total_bytes: usize) -> Option<Box<Long>> {
-        let request = match tag {
-            frontend::QUERY => Request::Query,
-            frontend::PARSE => Request::Parse,
-            _ => return None,
-        };
-        let op = self.book.long(u64::try_from(total_bytes).unwrap_or(u64::MAX));
-        Some(Box::new(Long {
-            op,
-            request,
-            held: Vec::new(),
-            in_name: request == Request::Parse,
-            ended: false,
-        }))
+    /// Begins a message whose text or parameters arrive in pieces, with its first one. `None` for any other message.
+    pub(crate) fn long(&mut self, tag: u8, body: &[u8], total_bytes: usize) -> Option<Box<Long>> {
+        let (mut long, names) = self.book.long(tag, body, u64::try_from(total_bytes).unwrap_or(u64::MAX))?;
+        if tag == frontend::BIND {
+            let name = significant(Bind::read(body).statement);
+            let known = self.book.names.statement(name).map(|statement| statement.types().to_vec());
+            let ahead = self.parse_ahead(name).map(|parse| types_of(&self.book.arena, parse).to_vec());
+            self.book.begin_list(&mut long, &ahead.or(known).unwrap_or_default());
+        } else {
+            self.book.begin_list(&mut long, b"");
+        }
+        self.book.piece(&mut long, body.get(names..).unwrap_or_default());
+        Some(long)
     }
 
-    /// The next piece of a long text, and at last its request.
-    pub(crate) fn part(&mut self, long: &mut Option<Box<Long>>, mut bytes: &[u8], last: bool) {
-        let Some(text) = long.as_mut() else { return };
-        if text.in_name
-            && let Some(end) = bytes.iter().position(|&byte| byte == 0)
-        {
-            let (name, rest) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
-            text.op.name = self.book.keep(significant(name));
-            bytes = rest.get(1..).unwrap_or_default();
-            text.in_name = false;
+    /// The next piece of a long message, and at last its request.
+    pub(crate) fn part(&mut self, long: &mut Option<Box<Long>>, bytes: &[u8], last: bool) {
+        if let Some(long) = long {
+            self.book.piece(long, bytes);
         }
-        if !text.in_name && !text.ended {
-            let end = bytes.iter().position(|&byte| byte == 0);
-            text.ended = end.is_some();
-            self.book.extend(
-                &mut text.op,
-                &mut text.held,
-                bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default(),
-            );
-        }
-        if last && let Some(text) = long.take() {
-            let Long { mut op, request, mut held, .. } = *text;
-            self.book.finish_text(&mut op, &mut held);
+        if last && let Some(long) = long.take() {
+            let (request, op) = self.book.finish_long(long);
             self.send(request, op);
         }
     }
@@ -215,14 +183,35 @@ impl Ledger {
     }
 
     fn execute(&mut self, portal: &[u8], bytes: u64, note: Note) {
-        let text = self.text_ahead(significant(portal));
-        let op = self.book.execution(significant(portal), text, bytes);
+        let (text, bound) = self.text_ahead(significant(portal));
+        let list = bound.unwrap_or_else(|| self.book.list_of_portal(significant(portal)));
+        let op = self.book.execution(significant(portal), (text, list), bytes);
         self.send(Request::Execute, op.with(note));
     }
 
-    /// The text a portal will stand for if the requests under way succeed. An answer to its `Bind` may correct it.
-    fn text_ahead(&self, portal: &[u8]) -> Text {
+    /// The newest `Parse` of a name that is under way.
+    fn parse_ahead(&self, name: &[u8]) -> Option<&Op> {
+        let mut left = self.ahead.parses;
+        let theirs = self.lease.pending().filter(|(_, op)| !op.note.is_injected());
+        for (request, op) in theirs.chain(self.skipped.iter()).rev() {
+            if left == 0 {
+                break;
+            }
+            if request == Request::Parse {
+                left = left.saturating_sub(1);
+                if self.book.get(op.name) == name {
+                    return Some(op);
+                }
+            }
+        }
+        None
+    }
+
+    /// The text a portal will stand for if the requests under way succeed, and what the `Bind` under way binds. An answer to
+    /// its `Bind` may correct it.
+    fn text_ahead(&self, portal: &[u8]) -> (Text, Option<Bound<Span>>) {
         let mut statement = None;
+        let mut list = None;
         let mut ahead = self.ahead;
         let theirs = self.lease.pending().filter(|(_, op)| !op.note.is_injected());
         for (request, op) in theirs.chain(self.skipped.iter()).rev() {
@@ -235,16 +224,19 @@ impl Ledger {
             match (request, statement) {
                 (Request::Bind, None) if self.book.get(op.portal) == portal => {
                     statement = Some(self.book.get(op.name));
+                    list = Some(op.list);
                 }
-                (Request::Parse, Some(name)) if self.book.get(op.name) == name => return op.text.clone(),
+                (Request::Parse, Some(name)) if self.book.get(op.name) == name => {
+                    return (op.text.clone(), list);
+                }
                 _ => {}
             }
         }
         let known = match statement {
             Some(name) => self.book.names.statement(name),
-            None => self.book.names.portal(portal),
+            None => self.book.names.portal(portal).map(|(statement, _)| statement),
         };
-        Text { statement: known.cloned(), ..Text::default() }
+        (Text { statement: known.cloned(), ..Text::default() }, list)
     }
 
     fn send(&mut self, request: Request, mut op: Op) {
@@ -301,10 +293,13 @@ impl Ledger {
                 Answer::CopyIn => op.copy = Some(Kind::CopyIn),
                 Answer::CopyOut => op.copy = Some(Kind::CopyOut),
                 Answer::CopyStream if op.copy.is_some() => return fate,
+                Answer::ParameterDescription if body.len() < total_bytes.saturating_sub(HEADER_BYTES) => {}
+                Answer::ParameterDescription => {
+                    self.book.names.described(self.book.arena.get(op.name), views::types(body));
+                }
                 Answer::ParseComplete
                 | Answer::BindComplete
                 | Answer::CloseComplete
-                | Answer::ParameterDescription
                 | Answer::Described
                 | Answer::Complete
                 | Answer::Suspended

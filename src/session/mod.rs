@@ -22,6 +22,7 @@ mod life;
 mod login;
 mod names;
 mod note;
+mod op;
 mod pins;
 mod pooled;
 mod relay;

@@ -19,8 +19,9 @@ use crate::protocol::frame::{FrameError, MESSAGE_BYTES_MAX};
 use crate::protocol::tag::frontend;
 use crate::stream::Stream;
 
+use super::book::Long;
 use super::control::{Control, Order};
-use super::ledger::{Ledger, Long};
+use super::ledger::Ledger;
 use super::note::Fate;
 use super::pooled::Pooled;
 use super::watch::{self, Watch};

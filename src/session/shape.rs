@@ -175,7 +175,7 @@ impl Shaper<'_> {
     }
 
     fn parse(&mut self, raw: &[u8], body: &[u8], whole: bool) -> Result<Form, FrameError> {
-        let Parse { name, text } = Parse::read(body);
+        let Parse { name, text, .. } = Parse::read(body);
         let name = significant(name);
         if !whole {
             self.large_parse(name);
@@ -291,7 +291,7 @@ impl Shaper<'_> {
     }
 
     fn bind(&mut self, raw: &[u8], body: &[u8]) -> Result<Form, FrameError> {
-        let Bind { portal, statement } = Bind::read(body);
+        let Bind { portal, statement, .. } = Bind::read(body);
         let effects = match self.make_ready(statement) {
             Ok(effects) => effects,
             Err(wait) => return Ok(wait),

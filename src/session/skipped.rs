@@ -5,8 +5,9 @@
 
 use std::collections::VecDeque;
 
-use super::book::{Book, Op};
+use super::book::Book;
 use super::lease::Request;
+use super::op::Op;
 
 /// Requests that are kept.
 const REQUESTS_MAX: usize = 1024;

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use crate::backend::memory::Name;
+use crate::session::book::Long;
 use crate::session::classify::{Classifier, Rules};
-use crate::session::ledger::Long;
 use crate::session::names::Named;
 use crate::session::note::Note;
 use crate::session::pins::Reason;

@@ -57,18 +57,16 @@ impl Relay<'_> {
                 Step::Head { tag, total_bytes, part } => {
                     let body = part.get(HEADER_BYTES..).unwrap_or_default();
                     self.forget_refused(tag, body);
-                    self.long = self.ledger.long(tag, total_bytes);
-                    if self.long.is_some() {
-                        self.ledger.part(&mut self.long, body, false);
-                    } else {
+                    self.long = self.ledger.long(tag, body, total_bytes);
+                    if self.long.is_none() {
                         self.ledger.requested(tag, body, total_bytes, Note::None);
                         self.answer_refused(tag, &mut out);
                     }
                 }
                 Step::Part { tag, part, last } => {
-                    let is_text = self.long.is_some();
+                    let is_long = self.long.is_some();
                     self.ledger.part(&mut self.long, part, last);
-                    if last && is_text {
+                    if last && is_long {
                         self.answer_refused(tag, &mut out);
                     }
                 }

@@ -228,10 +228,10 @@ impl Relay<'_> {
                 let Some(note) = self.shape(bytes, (tag, part), span, passage)? else {
                     return Ok(self.wait_from(before));
                 };
-                self.long = self.ledger.long(tag, total_bytes);
+                self.long = self.ledger.long(tag, body, total_bytes);
                 if let Some(long) = &mut self.long {
                     long.annotate(note);
-                    self.part(body, false);
+                    self.read_on(body, false);
                 } else {
                     self.ledger.requested(tag, body, total_bytes, note);
                 }
@@ -278,11 +278,16 @@ impl Relay<'_> {
 
     /// A piece of a long message.
     fn part(&mut self, part: &[u8], last: bool) {
+        self.read_on(part, last);
+        self.ledger.part(&mut self.long, part, last);
+    }
+
+    /// In transaction pooling: a piece of a long text.
+    fn read_on(&mut self, part: &[u8], last: bool) {
         if let (Some(pooled), Some(long)) = (&mut self.pooled, &mut self.long) {
             let lease = self.ledger.lease();
             let is_skipped = lease.is_skipping() || lease.is_copying_in();
             pooled.read_on(part, last, (long, is_skipped));
         }
-        self.ledger.part(&mut self.long, part, last);
     }
 }

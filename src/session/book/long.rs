@@ -1,0 +1,174 @@
+//! Texts and parameters that arrive in pieces.
+//!
+//! What always holds: so much is kept in memory as one part holds; a text or a list of parameters is recorded whole, in
+//! its record or in parts ahead of it.
+
+use crate::audit::{Stream, TEXT_INLINE_BYTES_MAX};
+use crate::protocol::frontend::{self as views, Bind};
+use crate::protocol::tag::frontend;
+use crate::session::lease::Request;
+use crate::session::note::Note;
+use crate::session::op::Op;
+use crate::session::statements::{Bound, significant};
+
+use super::{Book, count};
+
+/// The types of all parameters that a statement can have, and their number.
+const TYPES_BYTES_MAX: usize = 2 + 4 * 0xffff;
+
+/// A message that arrives in pieces.
+#[derive(Debug)]
+pub(crate) struct Long {
+    op: Op,
+    of: Of,
+    /// What it is made of at this place.
+    field: Field,
+    /// Of the text or the parameters, what is not recorded yet.
+    held: Vec<u8>,
+    bytes: u64,
+    parts: u32,
+    /// The types behind the text of a `Parse`.
+    types: Vec<u8>,
+}
+
+/// Whose text or parameters they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Query,
+    Parse,
+    Bind,
+    Call,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Text,
+    Types,
+    Parameters,
+    Over,
+}
+
+impl Long {
+    /// What transaction pooling remembers of it.
+    pub(crate) fn annotate(&mut self, note: Note) {
+        self.op.note = note;
+    }
+}
+
+impl Book {
+    /// A message begins of which only the names must be in `body`: gives how many bytes they take. `None` for any
+    /// message but `Query`, `Parse`, `Bind` and `FunctionCall`. `types` are those of a `Bind`'s statement.
+    pub(crate) fn long(&mut self, tag: u8, body: &[u8], bytes: u64) -> Option<(Box<Long>, usize)> {
+        let (of, op, rest) = match tag {
+            frontend::QUERY => {
+                let sequence = self.next_sequence();
+                (Of::Query, self.op(bytes).running(sequence), body)
+            }
+            frontend::PARSE => {
+                // Like an `Execute`, it begins with its name.
+                let name = views::execute(body);
+                let rest = body.get(name.len().saturating_add(1)..).unwrap_or_default();
+                (Of::Parse, self.named(significant(name), b"", bytes), rest)
+            }
+            frontend::BIND => {
+                let Bind { portal, statement, list } = Bind::read(body);
+                (Of::Bind, self.named(significant(statement), significant(portal), bytes), list)
+            }
+            frontend::FUNCTION_CALL => {
+                let (oid, list) = views::function_call(body);
+                (Of::Call, self.call(oid, bytes), list)
+            }
+            _ => return None,
+        };
+        let field = match of {
+            Of::Query | Of::Parse => Field::Text,
+            Of::Bind | Of::Call if self.keeps_parameters => Field::Parameters,
+            Of::Bind | Of::Call => Field::Over,
+        };
+        let long = Long { op, of, field, held: Vec::new(), bytes: 0, parts: 0, types: Vec::new() };
+        Some((Box::new(long), body.len().saturating_sub(rest.len())))
+    }
+
+    /// The types of what a `Bind` binds go ahead of its list.
+    pub(crate) fn begin_list(&mut self, long: &mut Long, types: &[u8]) {
+        if long.field == Field::Parameters {
+            self.extend(long, if types.is_empty() { b"\0\0" } else { types });
+        }
+    }
+
+    /// The next piece.
+    pub(crate) fn piece(&mut self, long: &mut Long, bytes: &[u8]) {
+        match long.field {
+            Field::Text => {
+                let end = bytes.iter().position(|&byte| byte == 0);
+                self.extend(long, bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default());
+                if let Some(end) = end {
+                    long.field = if long.of == Of::Parse { Field::Types } else { Field::Over };
+                    self.piece(long, bytes.get(end.saturating_add(1)..).unwrap_or_default());
+                }
+            }
+            Field::Types => {
+                let room = TYPES_BYTES_MAX.saturating_sub(long.types.len());
+                long.types.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+            }
+            Field::Parameters => self.extend(long, bytes),
+            Field::Over => {}
+        }
+    }
+
+    fn extend(&mut self, long: &mut Long, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let room = TEXT_INLINE_BYTES_MAX.saturating_sub(long.held.len());
+            let (piece, behind) = rest.split_at_checked(room).unwrap_or((rest, &[]));
+            long.held.extend_from_slice(piece);
+            long.bytes = long.bytes.saturating_add(count(piece));
+            rest = behind;
+            if !rest.is_empty() {
+                self.spill(long);
+            }
+        }
+    }
+
+    fn spill(&mut self, long: &mut Long) {
+        let stream = match long.of {
+            Of::Query | Of::Parse => Stream::Text,
+            Of::Bind | Of::Call => Stream::Parameters,
+        };
+        if long.op.sequence == 0 {
+            long.op.sequence = self.next_sequence();
+        }
+        let written = self.log.part((stream, long.op.sequence, long.parts), &long.held);
+        self.note(written);
+        long.parts = long.parts.saturating_add(1);
+        long.held.clear();
+    }
+
+    /// All of it is here. What lies in parts lies there whole.
+    pub(crate) fn finish_long(&mut self, mut long: Box<Long>) -> (Request, Op) {
+        if long.parts > 0 {
+            self.spill(&mut long);
+        }
+        let Long { mut op, of, held, bytes, parts, types, .. } = *long;
+        match of {
+            Of::Query | Of::Parse => {
+                op.text.bytes = bytes;
+                op.text.parts = Some((op.sequence, parts)).filter(|_| parts > 0);
+                if parts == 0 {
+                    op.text.span = self.keep(&held);
+                }
+                op.list = self.keep_types(views::types(&types));
+            }
+            Of::Bind | Of::Call if parts > 0 => op.list = Bound::Parts(bytes, op.sequence, parts),
+            Of::Bind | Of::Call if held.is_empty() => {}
+            Of::Bind | Of::Call => op.list = Bound::Here(self.keep(&held)),
+        }
+        let request = match of {
+            Of::Query => Request::Query,
+            Of::Parse => Request::Parse,
+            Of::Bind => Request::Bind,
+            Of::Call => Request::Call,
+        };
+        (request, op)
+    }
+}
