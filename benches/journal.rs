@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use onevault::audit::keys::Keyring;
 use onevault::audit::verify::verify;
 use onevault::audit::{Log, Outcome, SessionLog, Statement, Unavailable, Who};
 use onevault::config::{Audit, AuditMode};
@@ -36,8 +37,10 @@ fn measure(folder: &Path) -> Result<(), String> {
     for sessions in [1_u64, 8, 64] {
         tell(&waited(&folder.join(format!("wait{sessions}")), sessions)?);
     }
+    let keyring = Keyring::of_log(&config(&folder.join("push1"))).map_err(|error| error.to_string())?;
+    let keyring = std::sync::Arc::new(keyring);
     let begun = Instant::now();
-    let counts = verify(&folder.join("push1"), |_| {}).map_err(|error| error.to_string())?;
+    let counts = verify(&folder.join("push1"), Some(keyring), |_| {}).map_err(|error| error.to_string())?;
     let nanos = begun.elapsed().as_nanos() / u128::from(counts.records.max(1));
     tell(&format!("verify: {} records in {} segments, {nanos} ns each", counts.records, counts.segments));
     Ok(())

@@ -2,17 +2,18 @@
 //! A journal in which bytes were changed: read to the change and no further, and verification says so.
 
 use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
 use onevault::audit::entry::decode;
+use onevault::audit::keys::Keyring;
 use onevault::audit::reader::Reader;
 use onevault::audit::verify::verify;
 use onevault::audit::{Event, EventKind, Log};
 use onevault::config;
 
 /// A folder of this process, and a good journal's file name, bytes and number of records.
-static GOOD: LazyLock<(PathBuf, std::ffi::OsString, Vec<u8>, u64)> = LazyLock::new(|| {
+static GOOD: LazyLock<(PathBuf, std::ffi::OsString, Vec<u8>, u64, Arc<Keyring>)> = LazyLock::new(|| {
     let folder = std::env::temp_dir().join(format!("onevault-fuzz-{}", std::process::id()));
     let audit =
         config::Audit { directory: folder.clone(), segment_bytes: 1 << 20, ..config::Audit::default() };
@@ -33,11 +34,12 @@ static GOOD: LazyLock<(PathBuf, std::ffi::OsString, Vec<u8>, u64)> = LazyLock::n
     while reader.next_record().unwrap().is_some() {
         records += 1;
     }
-    (folder, name, bytes, records)
+    let keyring = Arc::new(Keyring::of_log(&audit).unwrap());
+    (folder, name, bytes, records, keyring)
 });
 
 fuzz_target!(|changes: Vec<(u16, u8)>| {
-    let (folder, name, good, records) = &*GOOD;
+    let (folder, name, good, records, keyring) = &*GOOD;
     let mut bytes = good.clone();
     // As far as something is written, and a little behind it.
     let end = good.iter().rposition(|byte| *byte != 0).unwrap();
@@ -47,14 +49,15 @@ fuzz_target!(|changes: Vec<(u16, u8)>| {
     }
     std::fs::write(folder.join(name), &bytes).unwrap();
     let mut read = 0;
-    if let Ok(mut reader) = Reader::open(folder) {
+    if let Ok(reader) = Reader::open(folder) {
+        let mut reader = reader.with_keys(Arc::clone(keyring));
         while let Ok(Some(record)) = reader.next_record() {
-            let _ = decode(record.body);
+            let _ = record.plain().map(decode);
             read += 1;
         }
     }
     assert!(read <= *records, "records came from nowhere");
-    if verify(folder, |_| {}).is_ok() && read == *records {
+    if verify(folder, Some(Arc::clone(keyring)), |_| {}).is_ok() && read == *records {
         assert!(bytes[..=end] == good[..=end], "a change was not found");
     }
 });

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use super::entry::{LogGap, LogStart};
 use super::record::{Event, Long, NAME_BYTES_MAX, Statement, Stream, TEXT_INLINE_BYTES_MAX, Who};
 
-/// Before each body in a shard's buffer: its length.
+/// Before each text or name: its length.
 pub(super) const LENGTH_BYTES: usize = 4;
 /// Where the backend's pid lies in the part of [`put_who`].
 pub(super) const WHO_PID: std::ops::Range<usize> = 8..12;

@@ -1,8 +1,10 @@
 //! Makes the proof of one record: what [`crate::proof::bundle`] checks.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::join::{Joiner, Shown};
+use super::keys::Keyring;
 use super::notary::notes::latest;
 use super::notary::trees::Files;
 use super::notary::{SaltsOf, Trouble, log_of, origin_of};
@@ -56,7 +58,7 @@ pub(super) fn disclose<K: SaltsOf>(
     let origin = origin_of(vault, log);
     let (checkpoint, note): (Checkpoint, String) =
         latest(folder, known)?.remove(&origin).ok_or(NoProof::Unsigned)?;
-    let found = find(journal, log, which)?.ok_or(NoProof::Unknown)?;
+    let found = find(journal, salts.keyring(), log, which)?.ok_or(NoProof::Unknown)?;
     let path = inclusion(&Files::of(folder, log), found.index, checkpoint.size)?;
     let path = path.ok_or(NoProof::Unsigned)?;
     let salts = salts.salts(found.key).map_err(|what| Trouble::Key(found.key, what))?;
@@ -64,8 +66,13 @@ pub(super) fn disclose<K: SaltsOf>(
     Ok(Bundle { index: found.index, salt, canonical: found.canonical, path, checkpoint: note })
 }
 
-fn find(journal: &Path, log: &str, which: Which) -> Result<Option<Found>, Trouble> {
-    let mut reader = Reader::open(journal)?;
+fn find(
+    journal: &Path,
+    keyring: Option<Arc<Keyring>>,
+    log: &str,
+    which: Which,
+) -> Result<Option<Found>, Trouble> {
+    let mut reader = keyring.into_iter().fold(Reader::open(journal)?, Reader::with_keys);
     let (mut joiner, pieces) = (Joiner::new(&reader), reader.pieces());
     let (mut next, mut found) = (0_u64, None);
     while let (Some(raw), None) = (reader.next_record()?, &found) {

@@ -4,18 +4,23 @@
 //! The usual answers cost one or two loads. Wakers are kept only for those that wait; a waiter is registered once, however
 //! often it polls.
 
-use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
-use super::body::{LENGTH_BYTES, wide};
+use super::attend::Before;
+use super::body::wide;
+use super::health::{Health, State, Unavailable};
+use super::logs::Logs;
 use crate::telemetry::wall_clock;
 
 /// How many buffers share the workers; a session keeps to one of them.
 pub(super) const SHARDS: u32 = 8;
+
+/// Before each body in a shard's buffer: its length and the number of its log, each a `u32`.
+pub(super) const PREFIX_BYTES: usize = 8;
 
 /// The last write or sync failed.
 pub(super) const TROUBLE_WRITE: u8 = 1;
@@ -29,85 +34,19 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Why the log did not take or did not keep a record. Tell the client 58030.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unavailable {
-    /// A write failed: the disk is full, read-only or broken.
-    Failing,
-    /// A write hangs.
-    Stalled,
-    /// The buffer is full beyond its limit.
-    Full,
-    /// The log was closed.
-    Closed,
-}
-
-impl Unavailable {
-    /// What the client is told: `io_error`.
-    pub const SQLSTATE: &'static str = "58030";
-}
-
-impl fmt::Display for Unavailable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Failing => "audit log cannot be written",
-            Self::Stalled => "audit log is not written in time",
-            Self::Full => "audit log has too many records waiting",
-            Self::Closed => "audit log is closed",
-        })
-    }
-}
-
-impl std::error::Error for Unavailable {}
-
 /// A record's place in the order of its shard: ask with it whether the record is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket {
     pub(super) shard: u32,
     /// Records pushed to the shard so far, this one included; 0: nothing to wait for.
     pub(super) position: u64,
+    /// The log it belongs to.
+    pub(super) log: u32,
 }
 
 impl Ticket {
     /// Of a log that is off: durable at once.
-    pub(super) const NOTHING: Self = Self { shard: 0, position: 0 };
-}
-
-/// Whether the log works.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
-    /// Turned off in the configuration.
-    Disabled,
-    /// Records reach the disk.
-    Ok,
-    /// Records do not reach the disk; statements are refused with 58030.
-    Failing {
-        /// Since when, ns since 1970.
-        since_ns: u64,
-        /// Why, for the operator.
-        reason: String,
-    },
-    /// Closed in order.
-    Closed,
-}
-
-/// The log's state of health, for `/health`, metrics and `status`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Health {
-    /// Whether the log works.
-    pub state: State,
-    /// Bytes accepted that are not on disk yet.
-    pub waiting_bytes: u64,
-    /// Records on disk since the start.
-    pub records: u64,
-    /// Wall clock of the last successful sync, ns since 1970; 0: none yet.
-    pub durable_ns: u64,
-    /// Number of the segment that is written.
-    pub segment: u64,
-    /// Where in it, in bytes.
-    pub offset_bytes: u64,
-    /// Calls answered with [`Unavailable`] since the start.
-    pub refused: u64,
+    pub(super) const NOTHING: Self = Self { shard: 0, position: 0, log: 0 };
 }
 
 /// A task that may wait: one waker, registered at most once per list.
@@ -141,7 +80,7 @@ impl Waiter {
 /// What sessions have pushed and the writer has not taken.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    /// `u32` length and body, again and again.
+    /// Prefix and body, again and again.
     pub(super) bytes: Vec<u8>,
     /// Records pushed since the start.
     pub(super) position: u64,
@@ -184,6 +123,10 @@ pub(super) struct Gate {
     pub(super) shards: Vec<Arc<Shard>>,
     limit_bytes: usize,
     waiting_bytes: AtomicUsize,
+    /// Of them: records whose log has no key at the moment.
+    held_bytes: AtomicUsize,
+    pub(super) logs: Logs,
+    pub(super) before_shred: Before,
     trouble: AtomicU8,
     /// The writer sleeps until it is woken, not only until its next interval.
     asleep: AtomicBool,
@@ -211,6 +154,9 @@ impl Gate {
             shards: (0..SHARDS).map(|_| Arc::default()).collect(),
             limit_bytes: limit_bytes.max(1 << 16),
             waiting_bytes: AtomicUsize::new(0),
+            held_bytes: AtomicUsize::new(0),
+            logs: Logs::new(),
+            before_shred: Before::default(),
             trouble: AtomicU8::new(0),
             asleep: AtomicBool::new(false),
             gap_open: AtomicBool::new(false),
@@ -229,11 +175,13 @@ impl Gate {
     /// Encodes one record into a shard's buffer.
     pub(super) fn push(
         &self,
-        number: u32,
+        (number, log): (u32, u32),
         shard: &Shard,
         encode: impl FnOnce(&mut Vec<u8>),
     ) -> Result<Ticket, Unavailable> {
-        if self.waiting_bytes.load(Ordering::Relaxed) >= self.limit_bytes.saturating_mul(2) {
+        if self.waiting_bytes.load(Ordering::Relaxed) >= self.limit_bytes.saturating_mul(2)
+            || (self.held_bytes() >= self.limit_bytes / 2 && self.logs.is_failing(log))
+        {
             return Err(self.refuse(Unavailable::Full));
         }
         let (position, before, added) = {
@@ -242,10 +190,11 @@ impl Gate {
                 return Err(self.refuse(Unavailable::Closed));
             }
             let start = pending.bytes.len();
-            pending.bytes.extend_from_slice(&[0; LENGTH_BYTES]);
+            pending.bytes.extend_from_slice(&[0; 4]);
+            pending.bytes.extend_from_slice(&log.to_le_bytes());
             encode(&mut pending.bytes);
             let added = pending.bytes.len().saturating_sub(start);
-            let length = u32::try_from(added.saturating_sub(LENGTH_BYTES)).unwrap_or(u32::MAX);
+            let length = u32::try_from(added.saturating_sub(PREFIX_BYTES)).unwrap_or(u32::MAX);
             if let Some(place) = pending.bytes.get_mut(start..).and_then(|rest| rest.first_chunk_mut()) {
                 *place = length.to_le_bytes();
             }
@@ -260,7 +209,7 @@ impl Gate {
         if before < half && before.saturating_add(added) >= half {
             self.hurry();
         }
-        Ok(Ticket { shard: number, position })
+        Ok(Ticket { shard: number, position, log })
     }
 
     /// Counts a refusal.
@@ -270,7 +219,16 @@ impl Gate {
     }
 
     /// What keeps the log from taking new statements, if anything does.
-    pub(super) fn trouble(&self) -> Option<Unavailable> {
+    pub(super) fn trouble(&self, log: u32) -> Option<Unavailable> {
+        self.trouble_of_all().or_else(|| {
+            self.logs.is_failing(log).then(|| {
+                self.logs.count_refusal(log);
+                Unavailable::Failing
+            })
+        })
+    }
+
+    fn trouble_of_all(&self) -> Option<Unavailable> {
         match self.trouble.load(Ordering::Acquire) {
             0 => None,
             bits if bits & TROUBLE_STALL != 0 => Some(Unavailable::Stalled),
@@ -279,8 +237,13 @@ impl Gate {
     }
 
     /// Room for one more statement: see [`super::SessionLog::poll_room`].
-    pub(super) fn poll_room(&self, waiter: &Arc<Waiter>, cx: &Context<'_>) -> Poll<Result<(), Unavailable>> {
-        if let Some(ready) = self.room() {
+    pub(super) fn poll_room(
+        &self,
+        log: u32,
+        waiter: &Arc<Waiter>,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), Unavailable>> {
+        if let Some(ready) = self.room(log) {
             return Poll::Ready(ready);
         }
         if waiter.keep(cx) {
@@ -288,11 +251,11 @@ impl Gate {
         }
         self.hurry();
         // Room may have been made, and its waiters woken, just before this one was listed.
-        self.room().map_or(Poll::Pending, Poll::Ready)
+        self.room(log).map_or(Poll::Pending, Poll::Ready)
     }
 
-    fn room(&self) -> Option<Result<(), Unavailable>> {
-        if let Some(why) = self.trouble() {
+    fn room(&self, log: u32) -> Option<Result<(), Unavailable>> {
+        if let Some(why) = self.trouble(log) {
             return Some(Err(self.refuse(why)));
         }
         (self.waiting_bytes.load(Ordering::Relaxed) < self.limit_bytes).then_some(Ok(()))
@@ -321,14 +284,16 @@ impl Gate {
 
     fn kept(&self, shard: &Shard, ticket: Ticket) -> Option<Result<(), Unavailable>> {
         if shard.durable.load(Ordering::Acquire) >= ticket.position {
-            return Some(Ok(()));
+            // Written, unless it is held back for want of a key: the writer says so before it publishes.
+            let failing = self.logs.is_failing(ticket.log);
+            return Some(if failing { Err(self.refuse(Unavailable::Failing)) } else { Ok(()) });
         }
         if *lock(&self.finished.0) {
             return Some(Err(self.refuse(Unavailable::Closed)));
         }
         // Without a next segment the reserve is still written: only a write that fails or hangs ends the wait.
         let bits = self.trouble.load(Ordering::Acquire) & (TROUBLE_WRITE | TROUBLE_STALL);
-        self.trouble().filter(|_| bits != 0).map(|why| Err(self.refuse(why)))
+        self.trouble_of_all().filter(|_| bits != 0).map(|why| Err(self.refuse(why)))
     }
 
     /// Makes the writer write now.
@@ -393,6 +358,16 @@ impl Gate {
         (status.segment, status.offset_bytes)
     }
 
+    /// Says how much of what waits is held back for want of a key.
+    pub(super) fn hold(&self, bytes: usize) {
+        self.held_bytes.store(bytes, Ordering::SeqCst);
+    }
+
+    /// What waits only for a key.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held_bytes.load(Ordering::SeqCst)
+    }
+
     /// Bytes accepted that are not on disk.
     pub(super) fn waiting_bytes(&self) -> usize {
         self.waiting_bytes.load(Ordering::SeqCst)
@@ -427,7 +402,7 @@ impl Gate {
 
     /// What the record of a gap says, once, when there was trouble and it is over.
     pub(super) fn gap(&self) -> Option<Gap> {
-        if !self.gap_open.load(Ordering::Relaxed) || self.trouble().is_some() {
+        if !self.gap_open.load(Ordering::Relaxed) || self.trouble_of_all().is_some() {
             return None;
         }
         self.gap_open.store(false, Ordering::Relaxed);
@@ -441,7 +416,7 @@ impl Gate {
         })
     }
 
-    fn wake_everyone(&self) {
+    pub(super) fn wake_everyone(&self) {
         for shard in &self.shards {
             for (_, waiter) in lock(&shard.waiters).drain(..) {
                 waiter.wake();
@@ -480,7 +455,7 @@ impl Gate {
 
     pub(super) fn health(&self) -> Health {
         let status = lock(&self.status);
-        let state = match self.trouble() {
+        let state = match self.trouble_of_all() {
             _ if status.closed => State::Closed,
             None => State::Ok,
             Some(_) => State::Failing { since_ns: status.since_ns, reason: status.reason.clone() },
@@ -493,6 +468,7 @@ impl Gate {
             segment: status.segment,
             offset_bytes: status.offset_bytes,
             refused: self.refused.load(Ordering::Relaxed),
+            logs_failing: wide(self.logs.failing()),
         }
     }
 }

@@ -35,7 +35,12 @@ pub enum Text<'a> {
     /// In its record.
     Here(&'a [u8]),
     /// In parts.
-    Parts(&'a [Place]),
+    Parts {
+        /// The run of the process.
+        boot: [u8; 16],
+        /// Where they are.
+        places: &'a [Place],
+    },
     /// In parts that lie before the place where reading began.
     Before {
         /// The run of the process.
@@ -69,18 +74,18 @@ impl<'a> Text<'a> {
     /// Of a piece that cannot be read any more.
     pub fn each(&self, pieces: &Pieces, mut take: impl FnMut(&[u8])) -> std::io::Result<()> {
         let found;
-        let parts = match self {
+        let (boot, parts) = match self {
             Self::Here(text) => {
                 take(text);
                 return Ok(());
             }
-            Self::Parts(parts) => parts,
+            Self::Parts { boot, places } => (*boot, *places),
             Self::Before { boot, of } => {
                 found = pieces.find(*boot, *of);
-                found.as_slice()
+                (*boot, found.as_slice())
             }
         };
-        parts.iter().try_for_each(|place| pieces.piece(*place).map(|piece| take(&piece)))
+        parts.iter().try_for_each(|place| pieces.piece(boot, *place).map(|piece| take(&piece)))
     }
 
     /// The text; what cannot be read any more is missing from it.
@@ -88,21 +93,19 @@ impl<'a> Text<'a> {
     pub fn load(&self, pieces: &Pieces) -> Cow<'a, [u8]> {
         match *self {
             Self::Here(text) => Cow::Borrowed(text),
-            Self::Parts(parts) => {
-                let read = parts.iter().filter_map(|place| pieces.piece(*place).ok());
-                Cow::Owned(read.flatten().collect())
-            }
-            Self::Before { boot, of } => {
-                let parts = pieces.find(boot, of);
-                Cow::Owned(parts.iter().filter_map(|place| pieces.piece(*place).ok()).flatten().collect())
-            }
+            Self::Parts { boot, places } => Cow::Owned(read_all(pieces, boot, places)),
+            Self::Before { boot, of } => Cow::Owned(read_all(pieces, boot, &pieces.find(boot, of))),
         }
     }
 }
 
+fn read_all(pieces: &Pieces, boot: [u8; 16], places: &[Place]) -> Vec<u8> {
+    places.iter().filter_map(|place| pieces.piece(boot, *place).ok()).flatten().collect()
+}
+
 #[derive(Debug, Default)]
 struct Session {
-    intents: BTreeMap<u64, (Place, Vec<u8>)>,
+    intents: BTreeMap<u64, ((Place, u32), Vec<u8>)>,
     parts: HashMap<(u64, Stream), Vec<Place>>,
 }
 
@@ -112,6 +115,7 @@ pub struct Joiner {
     sessions: HashMap<u64, Session>,
     boot: [u8; 16],
     node: Vec<u8>,
+    unreadable: u64,
 }
 
 impl Joiner {
@@ -133,7 +137,11 @@ impl Joiner {
     where
         E: From<BadBody>,
     {
-        let entry = decode(raw.body).map_err(|_| BadBody(raw.place))?;
+        let Some(body) = raw.plain() else {
+            self.unreadable = self.unreadable.saturating_add(1);
+            return Ok(());
+        };
+        let entry = decode(body).map_err(|_| BadBody(raw.place))?;
         // A start first ends what is open, under the old one's name.
         if !matches!(entry, Entry::LogStart(_)) {
             self.boot = raw.boot;
@@ -146,28 +154,28 @@ impl Joiner {
             }
             Entry::Intent(who, statement) => {
                 let session = self.sessions.entry(who.session).or_default();
-                session.intents.insert(statement.sequence, (raw.place, raw.body.to_vec()));
+                session.intents.insert(statement.sequence, (of(raw), body.to_vec()));
                 Ok(())
             }
             Entry::Outcome { session, statement } => self.outcome(raw, session, &statement, show),
             Entry::Statement(who, statement) => {
                 let session = self.sessions.get(&who.session);
-                show(&self.statement(raw.place, (who, statement), session))
+                show(&self.statement(of(raw), (who, statement), session))
             }
             Entry::SessionClose { who, .. } => {
                 if let Some(session) = self.sessions.remove(&who.session) {
                     self.unknown(&session, &mut show)?;
                 }
-                show(&self.shown(raw.place, entry))
+                show(&self.shown(of(raw), entry))
             }
             Entry::LogStart(start) => {
                 self.finish(&mut show)?;
                 self.boot = start.boot;
                 start.node.kept.clone_into(&mut self.node);
-                show(&self.shown(raw.place, entry))
+                show(&self.shown(of(raw), entry))
             }
             Entry::LogStop { .. } | Entry::LogGap(_) | Entry::SessionOpen { .. } | Entry::Event(_) => {
-                show(&self.shown(raw.place, entry))
+                show(&self.shown(of(raw), entry))
             }
         }
     }
@@ -176,7 +184,13 @@ impl Joiner {
     #[must_use]
     pub fn oldest(&self) -> Option<Place> {
         let intents = self.sessions.values().filter_map(|session| session.intents.first_key_value());
-        intents.map(|(_, (place, _))| *place).min_by_key(|place| place.record)
+        intents.map(|(_, ((place, _), _))| *place).min_by_key(|place| place.record)
+    }
+
+    /// Records that were passed over because their key was shredded, or the reader has no keys.
+    #[must_use]
+    pub const fn unreadable(&self) -> u64 {
+        self.unreadable
     }
 
     /// Hands out the intents that never got an outcome.
@@ -233,12 +247,12 @@ impl Joiner {
             return show(&self.statement(*place, (who, whole), session));
         }
         let nobody = WhoRead { session: number, ..WhoRead::nobody() };
-        show(&self.shown(raw.place, Entry::Statement(nobody, *end)))
+        show(&self.shown(of(raw), Entry::Statement(nobody, *end)))
     }
 
     fn statement<'a>(
         &'a self,
-        place: Place,
+        place: (Place, u32),
         (who, statement): (WhoRead<'a>, StatementRead<'a>),
         session: Option<&'a Session>,
     ) -> Shown<'a> {
@@ -252,7 +266,7 @@ impl Joiner {
             let sequence = long.of.unwrap_or(sequence);
             match session.and_then(|session| session.parts.get(&(sequence, stream))) {
                 Some(parts) if u32::try_from(parts.len()).is_ok_and(|parts| parts >= long.parts) => {
-                    Text::Parts(parts)
+                    Text::Parts { boot: self.boot, places: parts }
                 }
                 Some(_) | None => Text::Before { boot: self.boot, of: (who.session, sequence, stream) },
             }
@@ -264,10 +278,15 @@ impl Joiner {
         }
     }
 
-    fn shown<'a>(&'a self, place: Place, entry: Entry<'a>) -> Shown<'a> {
+    fn shown<'a>(&'a self, (place, key): (Place, u32), entry: Entry<'a>) -> Shown<'a> {
         let nothing = Text::Here(b"");
-        Shown { place, boot: self.boot, node: &self.node, key: 0, entry, text: nothing, parameters: nothing }
+        Shown { place, boot: self.boot, node: &self.node, key, entry, text: nothing, parameters: nothing }
     }
+}
+
+/// Where a record lies and which key it is encrypted with.
+const fn of(raw: &Raw<'_>) -> (Place, u32) {
+    (raw.place, raw.key)
 }
 
 impl WhoRead<'_> {

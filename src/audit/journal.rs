@@ -12,6 +12,7 @@
 use aws_lc_rs::digest::{SHA256, digest};
 
 use super::body::{narrow, wide};
+use super::seal::{BodyKey, Bound, TAG_BYTES};
 
 /// First bytes of a segment.
 const MAGIC: [u8; 8] = *b"OVAUDIT1";
@@ -25,8 +26,8 @@ pub(super) const FRAME_BYTES: usize = 56;
 pub(super) const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 /// The longest body: a text part or an inline text and all names.
 pub(super) const BODY_BYTES_MAX: usize = 256 << 10;
-/// Body layout of [`super::body`], not encrypted. Others come with other numbers.
-const FORMAT_PLAIN: u32 = 0;
+/// Body layout of [`super::body`], not encrypted; else the number of the key it is encrypted with.
+pub(super) const FORMAT_PLAIN: u32 = 0;
 
 /// A chain hash.
 pub(super) type Hash = [u8; 32];
@@ -145,17 +146,36 @@ pub(super) struct Link {
     pub(super) salt: u32,
 }
 
-/// Appends the frame of a body to a batch and moves the chain on.
-pub(super) fn append(batch: &mut Vec<u8>, link: &mut Link, back: u32, body: &[u8]) {
+/// Appends the frame of a body to a batch, encrypted if there is a key, and moves the chain on. `false`: it could not be
+/// encrypted, and nothing was appended.
+pub(super) fn append(
+    batch: &mut Vec<u8>,
+    link: &mut Link,
+    back: u32,
+    key: Option<&BodyKey>,
+    body: &[u8],
+) -> bool {
     let start = batch.len();
-    batch.extend_from_slice(&u32::try_from(body.len()).unwrap_or(0).to_le_bytes());
+    let format = key.map_or(FORMAT_PLAIN, BodyKey::number);
+    let stored = body.len().saturating_add(if key.is_some() { TAG_BYTES } else { 0 });
+    let length = u32::try_from(stored).unwrap_or(0);
+    batch.extend_from_slice(&length.to_le_bytes());
     batch.extend_from_slice(&[0; 4]);
     batch.extend_from_slice(&link.record.to_le_bytes());
     batch.extend_from_slice(&back.to_le_bytes());
-    batch.extend_from_slice(&FORMAT_PLAIN.to_le_bytes());
+    batch.extend_from_slice(&format.to_le_bytes());
     batch.extend_from_slice(&link.chain);
     batch.extend_from_slice(body);
-    let Some(frame) = batch.get_mut(start..) else { return };
+    if let Some(key) = key {
+        let bound = bound(length, link.record, back, format);
+        let place = batch.get_mut(start.saturating_add(FRAME_BYTES)..);
+        let Some(tag) = place.and_then(|place| key.seal(link.record, &bound, place)) else {
+            batch.truncate(start);
+            return false;
+        };
+        batch.extend_from_slice(&tag);
+    }
+    let Some(frame) = batch.get_mut(start..) else { return false };
     // Hashed in one piece with the old chain hash in its place; then the new one takes the place.
     link.chain = frame.get(8..).map(sha256).unwrap_or_default();
     if let Some(place) = frame.get_mut(24..FRAME_BYTES).and_then(|place| place.first_chunk_mut()) {
@@ -166,6 +186,18 @@ pub(super) fn append(batch: &mut Vec<u8>, link: &mut Link, back: u32, body: &[u8
         *place = checksum.to_le_bytes();
     }
     link.record = link.record.saturating_add(1);
+    true
+}
+
+/// What an encrypted body is bound to.
+fn bound(length: u32, record: u64, back: u32, format: u32) -> Bound {
+    let mut bound = Bound::default();
+    let fields =
+        [&length.to_le_bytes()[..], &record.to_le_bytes(), &back.to_le_bytes(), &format.to_le_bytes()];
+    for (place, byte) in bound.iter_mut().zip(fields.into_iter().flatten()) {
+        *place = *byte;
+    }
+    bound
 }
 
 /// The checksum of a frame: of its length and of all behind the checksum's own place.
@@ -216,9 +248,14 @@ impl FrameHead {
         wide(FRAME_BYTES.saturating_add(self.length))
     }
 
-    /// Whether the body can be read by this version.
-    pub(super) fn is_plain(&self) -> bool {
+    /// Whether the body can be read without a key.
+    pub(super) const fn is_plain(&self) -> bool {
         self.format == FORMAT_PLAIN
+    }
+
+    /// What an encrypted body is bound to.
+    pub(super) fn bound(&self) -> Bound {
+        bound(u32::try_from(self.length).unwrap_or(0), self.record, self.back, self.format)
     }
 }
 

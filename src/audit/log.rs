@@ -9,13 +9,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::attend;
 use super::body::{self, put_name, wide};
 use super::disk::{Directory, Disk, FolderError};
 use super::entry::{Bytes, LogStart};
-use super::gate::{Gate, Health, SHARDS, Shard, State, Ticket, Unavailable, Waiter, now_ns};
+use super::gate::{Gate, SHARDS, Shard, Ticket, Waiter, now_ns};
+use super::health::{Health, State, Unavailable};
 use super::journal::{Header, SEGMENT_BYTES_MIN, segment_name};
+use super::keys::{KeyError, Keyring};
 use super::record::{Event, Long, Statement, Stream, TEXT_INLINE_BYTES_MAX, Who};
 use super::recovery::{Damage, Recovered, recover};
+use super::seal::Sealer;
 use super::writer::{Pace, Writer, watch};
 use crate::config;
 
@@ -39,6 +43,8 @@ pub enum OpenError {
         /// What was found.
         what: &'static str,
     },
+    /// The keys cannot be used.
+    Keys(KeyError),
     /// The operating system refused.
     Io(PathBuf, std::io::Error),
 }
@@ -61,6 +67,7 @@ impl fmt::Display for OpenError {
                      as evidence, name another audit.directory and start again"
                 )
             }
+            Self::Keys(error) => write!(f, "audit log: {error}"),
             Self::Io(path, error) => write!(f, "audit log {}: {error}", path.display()),
         }
     }
@@ -77,6 +84,7 @@ struct Open {
     gate: Arc<Gate>,
     close_limit: Duration,
     boot: [u8; 16],
+    keyring: Arc<Keyring>,
 }
 
 impl Drop for Open {
@@ -109,6 +117,7 @@ impl Log {
             FolderError::Open => OpenError::Permissions(path.clone()),
             FolderError::Io(error) => io(error),
         })?;
+        let keyring = Arc::new(Keyring::prepare(config).map_err(OpenError::Keys)?);
         let mut boot = [0; 16];
         aws_lc_rs::rand::fill(&mut boot).map_err(|_| io(std::io::Error::other("no random numbers")))?;
         let (disk, recovered) =
@@ -116,7 +125,7 @@ impl Log {
                 let Damage { segment, offset, record, what } = damage;
                 OpenError::Damaged { file: path.join(segment_name(segment)), offset, record, what }
             })?;
-        Self::start(disk, &recovered, config, boot, node).map_err(io)
+        Self::start(disk, &recovered, config, (boot, node), keyring).map_err(io)
     }
 
     /// The journal goes on where it ended. Takes any disk, so that tests can bring one that fails.
@@ -124,8 +133,8 @@ impl Log {
         disk: D,
         recovered: &Recovered,
         config: &config::Audit,
-        boot: [u8; 16],
-        node: &str,
+        (boot, node): ([u8; 16], &str),
+        keyring: Arc<Keyring>,
     ) -> std::io::Result<Self> {
         let gate = Arc::new(Gate::new(config.buffer_bytes));
         let stall = Duration::from_millis(config.stall_timeout_ms);
@@ -142,7 +151,8 @@ impl Log {
             boot,
             node: node_place,
         };
-        let mut writer = Writer::new(Arc::clone(&gate), disk, recovered.position, pace);
+        let sealer = Sealer::new(Arc::clone(&keyring), boot);
+        let mut writer = Writer::new(Arc::clone(&gate), disk, recovered.position, pace, sealer);
         writer.write_first(&log_start(recovered, boot, node))?;
         let thread = std::thread::Builder::new().name("audit-writer".into()).spawn(move || writer.run())?;
         if gate.writer.set(thread.thread().clone()).is_err() {
@@ -150,7 +160,8 @@ impl Log {
         }
         let watched = Arc::clone(&gate);
         std::thread::Builder::new().name("audit-watch".into()).spawn(move || watch(&watched, stall))?;
-        Ok(Self(Some(Arc::new(Open { gate, close_limit, boot }))))
+        attend::start(&gate, &keyring)?;
+        Ok(Self(Some(Arc::new(Open { gate, close_limit, boot, keyring }))))
     }
 
     /// A log that records nothing: for measurements and tests of other things.
@@ -171,6 +182,20 @@ impl Log {
         self.0.as_ref().map_or([0; 16], |open| open.boot)
     }
 
+    /// The keys of the records; `None` when the log is off.
+    #[must_use]
+    pub fn keyring(&self) -> Option<Arc<Keyring>> {
+        self.0.as_ref().map(|open| Arc::clone(&open.keyring))
+    }
+
+    /// Asks `hook` of a customer and the numbers of its keys before they are shredded: `true` lets them go, `false` and an
+    /// error are asked again a second later.
+    pub fn before_shred(&self, hook: impl Fn(&str, &[u32]) -> Result<bool, String> + Send + Sync + 'static) {
+        if let Some(open) = &self.0 {
+            open.gate.before_shred.set(Box::new(hook));
+        }
+    }
+
     /// The log of one session. Writes nothing yet; see [`SessionLog::opened`].
     #[must_use]
     pub fn session(&self, who: &Who<'_>) -> SessionLog {
@@ -185,6 +210,7 @@ impl Log {
                 gate: Arc::clone(&open.gate),
                 shard,
                 number,
+                log: open.gate.logs.number(who.customer),
                 session: who.session,
                 constant,
                 before_name,
@@ -203,7 +229,8 @@ impl Log {
     pub fn event(&self, event: &Event<'_>) -> Result<Ticket, Unavailable> {
         let Some(open) = &self.0 else { return Ok(Ticket::NOTHING) };
         let Some((number, shard)) = shard_of_this_thread(&open.gate) else { return Err(Unavailable::Closed) };
-        open.gate.push(number, &shard, |out| body::put_event(out, now_ns(), event))
+        let log = open.gate.logs.number(event.customer);
+        open.gate.push((number, log), &shard, |out| body::put_event(out, now_ns(), event))
     }
 
     /// Waits until a record is on disk.
@@ -228,6 +255,7 @@ impl Log {
                 segment: 0,
                 offset_bytes: 0,
                 refused: 0,
+                logs_failing: 0,
             },
             |open| open.gate.health(),
         )
@@ -282,6 +310,8 @@ struct Inner {
     gate: Arc<Gate>,
     shard: Arc<Shard>,
     number: u32,
+    /// The customer's.
+    log: u32,
     session: u64,
     /// The encoded [`Who`]; `application_name` comes last.
     constant: Vec<u8>,
@@ -293,7 +323,7 @@ struct Inner {
 
 impl Inner {
     fn push(&self, encode: impl FnOnce(&mut Vec<u8>)) -> Result<Ticket, Unavailable> {
-        self.gate.push(self.number, &self.shard, encode)
+        self.gate.push((self.number, self.log), &self.shard, encode)
     }
 
     /// What is too long for one record goes ahead in parts.
@@ -349,7 +379,7 @@ impl SessionLog {
     /// [`Unavailable`]: nobody may work unrecorded, so the session must be refused.
     pub fn opened(&mut self) -> Result<Ticket, Unavailable> {
         let Some(inner) = &mut self.0 else { return Ok(Ticket::NOTHING) };
-        if let Some(why) = inner.gate.trouble() {
+        if let Some(why) = inner.gate.trouble(inner.log) {
             return Err(inner.gate.refuse(why));
         }
         let ticket = inner.push(|out| body::put_session_open(out, now_ns(), &inner.constant))?;
@@ -382,7 +412,7 @@ impl SessionLog {
     /// [`Unavailable`] when the log cannot be written: the statement must not run.
     pub fn intent(&mut self, statement: &Statement<'_>) -> Result<Ticket, Unavailable> {
         let Some(inner) = &self.0 else { return Ok(Ticket::NOTHING) };
-        if let Some(why) = inner.gate.trouble() {
+        if let Some(why) = inner.gate.trouble(inner.log) {
             return Err(inner.gate.refuse(why));
         }
         inner.whole(true, statement)
@@ -425,7 +455,7 @@ impl SessionLog {
     /// cannot be written.
     pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Unavailable>> {
         let Some(inner) = &self.0 else { return Poll::Ready(Ok(())) };
-        inner.gate.poll_room(&inner.room, cx)
+        inner.gate.poll_room(inner.log, &inner.room, cx)
     }
 }
 

@@ -10,30 +10,35 @@
 //! gate.rs     who waits, whether there is room     body.rs    its bytes · entry.rs  reading them
 //! writer.rs   the thread; group commit; watchdog   journal.rs segments and frames · segment.rs  reading them
 //! disk.rs     folder, lock, prepared segments      recovery.rs  after an end of any kind
+//! keys/       the keyring                          seal.rs    bodies encrypted · attend.rs  its thread · logs.rs
 //! row.rs      a record as typed columns             arrow.rs   rows as Arrow batches and back
 //! join.rs     one whole record of its parts       values.rs  parameters as PostgreSQL would print them
 //! ```
 
 pub mod archive;
 pub mod arrow;
+mod attend;
 mod body;
 mod disclose;
 mod disk;
 pub mod entry;
 mod escape;
 mod gate;
+mod health;
 mod inspect;
 pub mod join;
 mod journal;
 pub mod keys;
 mod leaf;
 mod log;
+mod logs;
 mod notary;
 pub mod reader;
 mod record;
 mod recovery;
 pub mod render;
 pub mod row;
+mod seal;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -42,7 +47,8 @@ pub mod values;
 pub mod verify;
 mod writer;
 
-pub use gate::{Health, State, Ticket, Unavailable};
+pub use gate::Ticket;
+pub use health::{Health, State, Unavailable};
 pub use log::{Log, OpenError, SessionLog};
 pub use record::{
     Event, EventKind, Kind, Long, NAME_BYTES_MAX, Outcome, Statement, Stream, TEXT_INLINE_BYTES_MAX, Who,

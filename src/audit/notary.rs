@@ -21,9 +21,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::join::{BadBody, Joiner, Shown};
-use super::keys::OWN;
+use super::keys::{Keyring, OWN};
 use super::leaf::{Leaf, LogHash, Salts};
 use super::reader::{Pieces, Place, ReadError, Reader};
 use super::row::{Column, Row};
@@ -90,6 +91,9 @@ impl From<BadBody> for Trouble {
 pub(super) trait SaltsOf {
     /// The salts, or why they cannot be had.
     fn salts(&mut self, key: u32) -> Result<&Salts, String>;
+
+    /// The keys with which records are read.
+    fn keyring(&self) -> Option<Arc<Keyring>>;
 }
 
 /// One log's tree as it grows.
@@ -163,6 +167,7 @@ impl<K: SaltsOf> Notary<K> {
             Some(state) => Reader::open_at(journal, state.segment)?,
             None => Reader::open(journal)?,
         };
+        let reader = salts.keyring().into_iter().fold(reader, Reader::with_keys);
         let state = state.unwrap_or_default();
         let mut logs = BTreeMap::new();
         for (name, size) in state.logs {

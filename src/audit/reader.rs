@@ -16,8 +16,10 @@ use rustix::fs::OFlags;
 use super::body::wide;
 use super::disk::{open_file, open_folder, segments};
 use super::entry::{Entry, boot_of_start, decode, is_part};
-use super::journal::{BODY_BYTES_MAX, FRAME_BYTES, segment_name};
+use super::journal::{BODY_BYTES_MAX, FRAME_BYTES, FrameHead, segment_name};
+use super::keys::{KeyError, Keyring};
 use super::record::Stream;
+use super::seal::{Closed, Opener};
 use super::segment::{Segment, Step, Tail};
 
 /// What cannot be read at the end is read again, because a write may be under way.
@@ -31,6 +33,8 @@ pub enum ReadError {
     Io(PathBuf, io::Error),
     /// There is no journal in the folder.
     Empty(PathBuf),
+    /// A key cannot be had; that it was shredded is no error.
+    Key(KeyError),
     /// The first thing that is not as it was written.
     Damaged {
         /// The segment.
@@ -48,6 +52,7 @@ impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Key(error) => write!(f, "{error}"),
             Self::Empty(path) => write!(f, "{}: no audit log there", path.display()),
             Self::Damaged { file, offset, record, what } => {
                 write!(f, "{} at byte {offset}, record {record}: {what}", file.display())
@@ -76,8 +81,32 @@ pub struct Raw<'a> {
     pub place: Place,
     /// The run of the process that wrote it.
     pub boot: [u8; 16],
+    /// Number of the key it is encrypted with; 0: none.
+    pub key: u32,
     /// To be read with [`super::entry::decode`].
-    pub body: &'a [u8],
+    pub body: Body<'a>,
+}
+
+/// A record's body, as far as it can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body<'a> {
+    /// It can.
+    Plain(&'a [u8]),
+    /// Its key was destroyed on purpose.
+    Shredded,
+    /// The reader was given no keys.
+    NoKey,
+}
+
+impl<'a> Raw<'a> {
+    /// The body, if it can be read.
+    #[must_use]
+    pub const fn plain(&self) -> Option<&'a [u8]> {
+        match self.body {
+            Body::Plain(body) => Some(body),
+            Body::Shredded | Body::NoKey => None,
+        }
+    }
 }
 
 /// What lies behind the last record.
@@ -103,6 +132,7 @@ pub struct Reader {
     bad: Option<&'static str>,
     /// There are segments before the one it began with.
     skipped: bool,
+    opener: Option<Opener>,
 }
 
 impl Reader {
@@ -141,6 +171,7 @@ impl Reader {
             looks_max: LOOKS,
             bad: None,
             skipped,
+            opener: None,
         })
     }
 
@@ -156,13 +187,19 @@ impl Reader {
         let segment = open_segment(path, &folder, number)?;
         let (boot, skipped) = (segment.header.boot, number != first);
         let (path, folder) = (path.to_owned(), Arc::new(folder));
-        Ok(Self { path, folder, segment, boot, looks_max: LOOKS, bad: None, skipped })
+        Ok(Self { path, folder, segment, boot, looks_max: LOOKS, bad: None, skipped, opener: None })
     }
 
     /// Where the next record begins: segment and offset in bytes.
     #[must_use]
     pub const fn position(&self) -> (u64, u64) {
         (self.segment.header.segment, self.segment.at)
+    }
+
+    /// Reads encrypted bodies, too.
+    #[must_use]
+    pub fn with_keys(self, keyring: Arc<Keyring>) -> Self {
+        Self { opener: Some(Opener::new(keyring)), ..self }
     }
 
     /// Nobody writes any more, so nothing is looked at twice.
@@ -181,7 +218,8 @@ impl Reader {
     #[must_use]
     pub fn pieces(&self) -> Pieces {
         let skipped = self.skipped.then(|| (self.path.clone(), self.segment.header.segment));
-        Pieces { folder: Arc::clone(&self.folder), skipped }
+        let keyring = self.opener.as_ref().map(Opener::keyring);
+        Pieces { folder: Arc::clone(&self.folder), skipped, keyring }
     }
 
     /// Name of the node that made the segment that is being read, or its beginning.
@@ -200,17 +238,7 @@ impl Reader {
             let offset = self.segment.at;
             match self.segment.step().map_err(|error| ReadError::Io(self.path.clone(), error))? {
                 Step::Frame(head) => {
-                    if !head.is_plain() {
-                        return Err(self.damaged(
-                            offset,
-                            head.record,
-                            "a format that this version cannot read",
-                        ));
-                    }
-                    let place = Place { segment: self.segment.header.segment, offset, record: head.record };
-                    let body = self.segment.body();
-                    self.boot = boot_of_start(body).unwrap_or(self.boot);
-                    return Ok(Some(Raw { place, boot: self.boot, body }));
+                    return self.opened(offset, head).map(Some);
                 }
                 Step::End => {
                     if !self.go_on()? {
@@ -230,6 +258,29 @@ impl Reader {
                 }
             }
         }
+    }
+
+    fn opened(&mut self, offset: u64, head: FrameHead) -> Result<Raw<'_>, ReadError> {
+        let place = Place { segment: self.segment.header.segment, offset, record: head.record };
+        let stored = self.segment.body();
+        let body = match &mut self.opener {
+            _ if head.is_plain() => {
+                self.boot = boot_of_start(stored).unwrap_or(self.boot);
+                Body::Plain(stored)
+            }
+            None => Body::NoKey,
+            Some(opener) => match opener.open(self.boot, &head, stored) {
+                Ok(plain) => Body::Plain(plain),
+                Err(Closed::Shredded) => Body::Shredded,
+                Err(Closed::Key(error)) => return Err(ReadError::Key(error)),
+                Err(Closed::Broken) => {
+                    let what = "the body does not open with its key";
+                    let file = self.path.join(segment_name(place.segment));
+                    return Err(ReadError::Damaged { file, offset, record: head.record, what });
+                }
+            },
+        };
+        Ok(Raw { place, boot: self.boot, key: head.format, body })
     }
 
     /// What lies behind the last record that was read. Looks at all the rest of the segment.
@@ -311,6 +362,7 @@ pub struct Pieces {
     folder: Arc<File>,
     /// The folder again, and the segment up to which pieces may lie in segments that were not read.
     skipped: Option<(PathBuf, u64)>,
+    keyring: Option<Arc<Keyring>>,
 }
 
 impl Pieces {
@@ -318,14 +370,17 @@ impl Pieces {
     pub(super) fn find(&self, boot: [u8; 16], wanted: (u64, u64, Stream)) -> Vec<Place> {
         let Some((path, last)) = &self.skipped else { return Vec::new() };
         let Ok(mut reader) = Reader::open(path) else { return Vec::new() };
+        if let Some(keyring) = &self.keyring {
+            reader = reader.with_keys(Arc::clone(keyring));
+        }
         let mut found = Vec::new();
         while let Ok(Some(raw)) = reader.next_record() {
             if raw.place.segment > *last {
                 break;
             }
             if raw.boot == boot
-                && is_part(raw.body)
-                && let Ok(Entry::Part { session, sequence, stream, .. }) = decode(raw.body)
+                && let Some(body) = raw.plain().filter(|body| is_part(body))
+                && let Ok(Entry::Part { session, sequence, stream, .. }) = decode(body)
                 && (session, sequence, stream) == wanted
             {
                 found.push(raw.place);
@@ -334,15 +389,23 @@ impl Pieces {
         found
     }
 
-    /// A piece of what was spilled, from the place of its record.
-    pub(super) fn piece(&self, place: Place) -> io::Result<Vec<u8>> {
+    /// A piece of a text that a run of the process spilled, from the place of its record.
+    pub(super) fn piece(&self, boot: [u8; 16], place: Place) -> io::Result<Vec<u8>> {
         let file = open_file(&self.folder, &segment_name(place.segment), OFlags::RDONLY)?;
-        let mut length = [0; 4];
-        file.read_exact_at(&mut length, place.offset)?;
-        let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(0);
-        let mut body = vec![0; length.min(BODY_BYTES_MAX)];
-        file.read_exact_at(&mut body, place.offset.saturating_add(wide(FRAME_BYTES)))?;
-        match decode(&body) {
+        let mut frame = [0; FRAME_BYTES];
+        file.read_exact_at(&mut frame, place.offset)?;
+        let head = FrameHead::decode(&frame).ok_or(io::ErrorKind::InvalidData)?;
+        let mut stored = vec![0; head.length.min(BODY_BYTES_MAX)];
+        file.read_exact_at(&mut stored, place.offset.saturating_add(wide(FRAME_BYTES)))?;
+        let mut opener = self.keyring.clone().map(Opener::new);
+        let body = match &mut opener {
+            _ if head.is_plain() => stored.as_slice(),
+            Some(opener) => {
+                opener.open(boot, &head, &stored).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?
+            }
+            None => return Err(io::ErrorKind::InvalidData.into()),
+        };
+        match decode(body) {
             Ok(Entry::Part { bytes, .. }) => Ok(bytes.to_vec()),
             Ok(_) | Err(_) => Err(io::ErrorKind::InvalidData.into()),
         }

@@ -62,7 +62,7 @@ pub(super) fn recover(
     let mut clean = false;
     let what = loop {
         match segment.step()? {
-            Step::Frame(_) => clean = is_log_stop(segment.body()),
+            Step::Frame(head) => clean = head.is_plain() && is_log_stop(segment.body()),
             Step::End => break "bytes that are no record, and records behind them",
             Step::Bad(what) => break what,
         }

@@ -263,7 +263,7 @@ impl<'a> Row<'a> {
         for (tag, long, column) in long {
             let bytes = match long {
                 Text::Here(here) => wide(here.len()),
-                Text::Parts(_) | Text::Before { .. } => self.number_of(column),
+                Text::Parts { .. } | Text::Before { .. } => self.number_of(column),
             };
             if bytes == 0 {
                 continue;

@@ -1,16 +1,16 @@
 //! The log as a whole, on a real folder.
 
 mod killed;
+mod sealed;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::disk::{open_file, open_folder, segments};
+use super::disk::segments;
 use super::entry::{Entry, decode};
-use super::journal::segment_name;
-use super::segment::{Segment, Step};
 use super::*;
 use crate::config::{Audit, AuditMode};
 
@@ -80,16 +80,21 @@ pub(super) fn select(sequence: u64) -> Statement<'static> {
 
 /// Every body in the folder, oldest first.
 pub(super) fn bodies(folder: &Folder) -> Vec<Vec<u8>> {
-    let open = open_folder(&folder.0).unwrap();
+    let mut reader = reader(folder);
     let mut bodies = Vec::new();
-    for number in segments(&folder.0).unwrap() {
-        let file = open_file(&open, &segment_name(number), rustix::fs::OFlags::RDONLY).unwrap();
-        let mut segment = Segment::open(file, number).unwrap().unwrap();
-        while let Step::Frame(_) = segment.step().unwrap() {
-            bodies.push(segment.body().to_vec());
-        }
+    while let Some(raw) = reader.next_record().unwrap() {
+        bodies.push(raw.plain().unwrap().to_vec());
     }
     bodies
+}
+
+/// The keys of a folder's log, for reading.
+pub(super) fn keyring(folder: &Folder) -> Arc<keys::Keyring> {
+    Arc::new(keys::Keyring::of_log(&folder.config()).unwrap())
+}
+
+fn reader(folder: &Folder) -> reader::Reader {
+    reader::Reader::open(&folder.0).unwrap().with_keys(keyring(folder))
 }
 
 /// Polls like a task, for at most ten seconds.
@@ -181,7 +186,7 @@ fn segments_follow_one_another_and_texts_of_any_length_are_kept() {
 /// All that `show` would show, as JSON.
 pub(super) fn shown(folder: &Folder) -> Vec<serde_json::Value> {
     let mut lines = Vec::new();
-    let mut reader = reader::Reader::open(&folder.0).unwrap();
+    let mut reader = reader(folder);
     let mut joiner = join::Joiner::new(&reader);
     let pieces = reader.pieces();
     let mut show = |shown: &join::Shown<'_>| {
@@ -275,11 +280,21 @@ fn an_intent_of_a_process_that_died_reads_unknown() {
     assert_eq!(end["ov.previous_end"], "not closed");
 }
 
+/// Copies a log with its keys and their platform key.
 pub(super) fn copy(from: &Folder, to: &Folder) {
-    std::fs::create_dir_all(&to.0).unwrap();
-    for entry in std::fs::read_dir(&from.0).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), to.0.join(entry.file_name())).unwrap();
+    copy_files(&from.0, &to.0);
+    std::fs::copy(keys::default_file(&from.0), keys::default_file(&to.0)).unwrap();
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, to) = entry.map(|entry| (entry.path(), to.join(entry.file_name()))).unwrap();
+        if path.is_dir() {
+            copy_files(&path, &to);
+        } else {
+            std::fs::copy(path, to).unwrap();
+        }
     }
 }
 
@@ -406,7 +421,7 @@ fn reading_since_a_time_skips_segments_but_no_text() {
     }
     drop((session, log));
 
-    let mut reader = reader::Reader::open_since(&folder.0, since).unwrap();
+    let mut reader = reader::Reader::open_since(&folder.0, since).unwrap().with_keys(keyring(&folder));
     assert!(reader.segment().0 > 1);
     let (mut joiner, pieces) = (join::Joiner::new(&reader), reader.pieces());
     let mut found = Vec::new();

@@ -1,16 +1,18 @@
 //! Reads everything again and says whether it is as it was written.
 //!
 //! What passes here: every checksum, record number and chain hash, the links between segments, the zeros behind the last
-//! record, and that every body can be read. What it cannot see: records cut off the end with nothing written after them,
+//! record, and that every body whose key is there can be read. What it cannot see: records cut off the end with nothing written after them,
 //! and a journal rewritten from some place on by somebody who can write to it. `docs/AUDIT.md` says more.
 
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::entry::{Entry, decode};
-use super::reader::{End, ReadError, Reader};
+use super::keys::Keyring;
+use super::reader::{Body, End, ReadError, Reader};
 
 /// What was read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,6 +33,10 @@ pub struct Counts {
     pub bytes_cut: u64,
     /// Times in which the log could not be written.
     pub gaps: u64,
+    /// Records whose key was shredded: bound into the chain, and unreadable.
+    pub shredded: u64,
+    /// Records that were not decrypted, because no keys were given.
+    pub closed: u64,
     /// Bytes behind the last record that a start would cut; 0: the end is clean.
     pub torn_bytes: u64,
 }
@@ -38,7 +44,6 @@ pub struct Counts {
 impl Counts {
     fn count(&mut self, entry: &Entry<'_>) {
         let add = |counter: &mut u64, count: u64| *counter = counter.saturating_add(count);
-        add(&mut self.records, 1);
         match entry {
             Entry::LogStart(start) => {
                 add(&mut self.starts, 1);
@@ -62,13 +67,18 @@ impl Counts {
     }
 }
 
-/// Verifies the journal in a folder; `progress` hears of every 16,384th record.
+/// Verifies the journal in a folder, the bodies as far as keys are given; `progress` hears of every 16,384th record.
 ///
 /// # Errors
 /// [`ReadError`] names the first thing that is not as it was written. A torn end is no error here; see
 /// [`Counts::torn_bytes`].
-pub fn verify(path: &Path, progress: impl FnMut(&Counts)) -> Result<Counts, ReadError> {
-    verify_all(Reader::open(path)?, progress)
+pub fn verify(
+    path: &Path,
+    keyring: Option<Arc<Keyring>>,
+    progress: impl FnMut(&Counts),
+) -> Result<Counts, ReadError> {
+    let reader = Reader::open(path)?;
+    verify_all(keyring.into_iter().fold(reader, Reader::with_keys), progress)
 }
 
 fn verify_all(mut reader: Reader, mut progress: impl FnMut(&Counts)) -> Result<Counts, ReadError> {
@@ -80,10 +90,18 @@ fn verify_all(mut reader: Reader, mut progress: impl FnMut(&Counts)) -> Result<C
     loop {
         while let Some(raw) = reader.next_record()? {
             let place = raw.place;
-            let Ok(entry) = decode(raw.body) else {
-                return Err(reader.damaged(place.offset, place.record, "the record's body cannot be read"));
-            };
-            counts.count(&entry);
+            counts.records = counts.records.saturating_add(1);
+            match raw.body {
+                Body::Shredded => counts.shredded = counts.shredded.saturating_add(1),
+                Body::NoKey => counts.closed = counts.closed.saturating_add(1),
+                Body::Plain(body) => {
+                    let Ok(entry) = decode(body) else {
+                        let what = "the record's body cannot be read";
+                        return Err(reader.damaged(place.offset, place.record, what));
+                    };
+                    counts.count(&entry);
+                }
+            }
             counts.segments = place.segment;
             if counts.records.trailing_zeros() >= 14 {
                 progress(&counts);

@@ -1,22 +1,26 @@
 //! The one thread that writes: takes what sessions pushed, gives it its order, appends, syncs, tells who waits.
 //!
 //! One write and one sync serve all records that came in the meantime (group commit). A batch that cannot be written is
-//! kept and tried again at the same place until it succeeds; nothing that was accepted is dropped.
+//! kept and tried again at the same place until it succeeds; nothing that was accepted is dropped. Records whose customer has
+//! no key at the moment are held back without holding up the others'.
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::body::{self, LENGTH_BYTES, narrow, wide};
+use super::body::{self, narrow, wide};
 use super::disk::{Disk, Next};
 use super::entry::{Bytes, LogGap};
-use super::gate::{Gate, TROUBLE_ROOM, TROUBLE_STALL, TROUBLE_WRITE, lock, now_ns};
+use super::gate::{Gate, PREFIX_BYTES, TROUBLE_ROOM, TROUBLE_STALL, TROUBLE_WRITE, lock, now_ns};
 use super::journal::{self, FRAME_BYTES, HEADER_BYTES, Header, Link};
+use super::keys::KeyError;
 use super::recovery::with_patience;
+use super::seal::{Sealer, TAG_BYTES};
 
 /// A write that failed is tried again after this time.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -57,6 +61,8 @@ pub(super) struct Writer<D: Disk> {
     batch: Vec<u8>,
     batch_records: u32,
     taken: Vec<Taken>,
+    sealer: Sealer,
+    held: Held,
     closing_since: Option<Instant>,
     short_of_room: bool,
 }
@@ -67,12 +73,24 @@ struct Taken {
     position: u64,
 }
 
+/// Records that wait for a key.
+#[derive(Default)]
+struct Held {
+    /// As sessions pushed them.
+    bytes: Vec<u8>,
+    /// Whose; each has records in `bytes`.
+    logs: BTreeSet<u32>,
+    tried: Option<Instant>,
+    /// Logs whose records went into the batch that is written next.
+    healed: BTreeSet<u32>,
+}
+
 /// The process ends before the records could be written.
 #[derive(Debug)]
 struct Abandoned;
 
 impl<D: Disk> Writer<D> {
-    pub(super) fn new(gate: Arc<Gate>, disk: D, at: Position, pace: Pace) -> Self {
+    pub(super) fn new(gate: Arc<Gate>, disk: D, at: Position, pace: Pace, sealer: Sealer) -> Self {
         let taken = gate.shards.iter().map(|_| Taken::default()).collect();
         let writer = Self {
             gate,
@@ -82,6 +100,8 @@ impl<D: Disk> Writer<D> {
             batch: Vec::new(),
             batch_records: 0,
             taken,
+            sealer,
+            held: Held::default(),
             closing_since: None,
             short_of_room: false,
         };
@@ -119,10 +139,18 @@ impl<D: Disk> Writer<D> {
             if self.tell_gap().is_err() {
                 break;
             }
+            if closing && !self.held.logs.is_empty() {
+                if self.has_time_to_close() {
+                    self.pause();
+                    continue;
+                }
+                let bytes = self.held.bytes.len();
+                tracing::error!(bytes, "audit log closed without the records of customers that have no key");
+            }
             if closing {
                 let mut stop = Vec::new();
                 body::put_log_stop(&mut stop, now_ns());
-                if self.add(&stop).and_then(|()| self.flush()).is_err() {
+                if self.add(None, &stop).and_then(|_| self.flush()).is_err() {
                     tracing::error!("audit log closed without its last record");
                 }
                 break;
@@ -151,19 +179,16 @@ impl<D: Disk> Writer<D> {
     }
 
     fn commit(&mut self) -> Result<(), Abandoned> {
+        self.sealer.begin_batch(now_ns());
+        let mut bytes = self.add_held()?;
         let mut all = std::mem::take(&mut self.taken);
-        let mut bytes = 0_usize;
         for taken in all.iter().filter(|taken| !taken.bytes.is_empty()) {
-            bytes = bytes.saturating_add(taken.bytes.len());
-            let mut rest = taken.bytes.as_slice();
-            while let Some((length, behind)) = rest.split_first_chunk::<LENGTH_BYTES>() {
-                let length = narrow(u64::from(u32::from_le_bytes(*length)));
-                let (body, behind) = behind.split_at_checked(length).unwrap_or((behind, &[]));
-                self.add(body)?;
-                rest = behind;
-            }
+            let held = self.add_all(&taken.bytes)?;
+            bytes = bytes.saturating_add(taken.bytes.len()).saturating_sub(held);
         }
         self.flush()?;
+        // Before anybody hears that more is on disk: what is held back is not.
+        self.gate.hold(self.held.bytes.len());
         for (shard, taken) in
             self.gate.shards.iter().zip(&mut all).filter(|(_, taken)| !taken.bytes.is_empty())
         {
@@ -176,8 +201,53 @@ impl<D: Disk> Writer<D> {
         Ok(())
     }
 
-    fn add(&mut self, body: &[u8]) -> Result<(), Abandoned> {
-        let bytes = FRAME_BYTES.saturating_add(body.len());
+    /// Adds what sessions pushed; how much of it must be held back, in bytes.
+    fn add_all(&mut self, mut rest: &[u8]) -> Result<usize, Abandoned> {
+        let before = self.held.bytes.len();
+        while let Some((prefix, behind)) = rest.split_first_chunk::<PREFIX_BYTES>() {
+            let [a, b, c, d, e, f, g, h] = *prefix;
+            let length = narrow(u64::from(u32::from_le_bytes([a, b, c, d])));
+            let log = u32::from_le_bytes([e, f, g, h]);
+            let (body, behind) = behind.split_at_checked(length).unwrap_or((behind, &[]));
+            if self.held.logs.contains(&log) || !self.add(Some(log), body)? {
+                self.held.bytes.extend_from_slice(prefix);
+                self.held.bytes.extend_from_slice(body);
+            }
+            rest = behind;
+        }
+        Ok(self.held.bytes.len().saturating_sub(before))
+    }
+
+    /// Adds what was held back and has its key by now; how much that is, in bytes.
+    fn add_held(&mut self) -> Result<usize, Abandoned> {
+        if self.held.logs.is_empty() || self.held.tried.is_some_and(|tried| tried.elapsed() < AGAIN) {
+            return Ok(0);
+        }
+        let before = std::mem::take(&mut self.held);
+        self.held.tried = Some(Instant::now());
+        let still = self.add_all(&before.bytes)?;
+        self.held.healed = before.logs.difference(&self.held.logs).copied().collect();
+        Ok(before.bytes.len().saturating_sub(still))
+    }
+
+    /// A customer has no key: its statements are refused, and what happened already waits.
+    fn begin_hold(&mut self, log: u32, error: &KeyError) {
+        let (reason, customer) = (error.to_string(), self.gate.logs.name(log));
+        if self.gate.logs.begin_trouble(log, &reason) {
+            tracing::error!(
+                reason,
+                customer = &*customer,
+                "no key for a customer's records; its statements are refused"
+            );
+            self.gate.wake_everyone();
+        }
+        self.held.tried.get_or_insert_with(Instant::now);
+        self.held.logs.insert(log);
+    }
+
+    /// Adds a record, encrypted if it is of a log that sessions write; `false`: there is no key for it.
+    fn add(&mut self, log: Option<u32>, body: &[u8]) -> Result<bool, Abandoned> {
+        let bytes = FRAME_BYTES.saturating_add(body.len()).saturating_add(TAG_BYTES);
         let full = self.at.offset.saturating_add(wide(self.batch.len().saturating_add(bytes))) > self.at.end;
         if full || self.batch.len() >= BATCH_BYTES {
             self.flush()?;
@@ -186,12 +256,28 @@ impl<D: Disk> Writer<D> {
             self.persist(Self::next_segment)?;
             self.tell_position();
         }
-        self.frame(body);
-        Ok(())
+        let Some(log) = log else {
+            self.frame(body);
+            return Ok(true);
+        };
+        let sealed = self.sealer.key(&self.gate.logs, log).and_then(|key| {
+            let added =
+                journal::append(&mut self.batch, &mut self.at.link, self.batch_records, Some(key), body);
+            if added { Ok(()) } else { Err(KeyError::Random) }
+        });
+        match sealed {
+            Ok(()) => self.batch_records = self.batch_records.saturating_add(1),
+            Err(error) => {
+                self.begin_hold(log, &error);
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
+    /// Adds what the log says of itself.
     fn frame(&mut self, body: &[u8]) {
-        journal::append(&mut self.batch, &mut self.at.link, self.batch_records, body);
+        journal::append(&mut self.batch, &mut self.at.link, self.batch_records, None, body);
         self.batch_records = self.batch_records.saturating_add(1);
     }
 
@@ -225,13 +311,15 @@ impl<D: Disk> Writer<D> {
                     self.pause();
                 }
             }
-            if self.gate.closing.load(Ordering::SeqCst) {
-                let since = *self.closing_since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= self.pace.close_limit {
-                    return Err(Abandoned);
-                }
+            if self.gate.closing.load(Ordering::SeqCst) && !self.has_time_to_close() {
+                return Err(Abandoned);
             }
         }
+    }
+
+    fn has_time_to_close(&mut self) -> bool {
+        let since = *self.closing_since.get_or_insert_with(Instant::now);
+        since.elapsed() < self.pace.close_limit
     }
 
     /// Sessions that are in a hurry wake the thread; the pause goes on all the same.
@@ -279,13 +367,29 @@ impl<D: Disk> Writer<D> {
 
     /// After trouble the log itself says that there was some.
     fn tell_gap(&mut self) -> Result<(), Abandoned> {
-        let Some(gap) = self.gate.gap() else { return Ok(()) };
-        let reason = Bytes { kept: gap.reason.as_bytes(), bytes: wide(gap.reason.len()) };
-        let (since_ns, attempts, refused) = (gap.since_ns, gap.attempts, gap.refused);
+        if let Some(gap) = self.gate.gap() {
+            self.add_gap((gap.since_ns, gap.attempts, gap.refused), &gap.reason)?;
+        }
+        for log in std::mem::take(&mut self.held.healed) {
+            if let Some(trouble) = self.gate.logs.end_trouble(log) {
+                let customer = self.gate.logs.name(log);
+                tracing::warn!(customer = &*customer, "a customer's records have a key again");
+                let reason = format!("customer {customer}: {}", trouble.reason);
+                self.add_gap((trouble.since_ns, trouble.attempts, trouble.refused), &reason)?;
+            }
+        }
+        self.flush()
+    }
+
+    fn add_gap(
+        &mut self,
+        (since_ns, attempts, refused): (u64, u64, u64),
+        why: &str,
+    ) -> Result<(), Abandoned> {
+        let reason = Bytes { kept: why.as_bytes(), bytes: wide(why.len()) };
         let mut record = Vec::new();
         body::put_log_gap(&mut record, &LogGap { time_ns: now_ns(), since_ns, attempts, refused, reason });
-        self.add(&record)?;
-        self.flush()
+        self.add(None, &record).map(|_| ())
     }
 
     /// Statements end before the last segment does, so that what is running can still be told.
@@ -316,7 +420,7 @@ pub(super) fn watch(gate: &Gate, limit: Duration) {
     let mut stuck_since = None;
     while !gate.wait_finished(tick) {
         let records = gate.records.load(Ordering::SeqCst);
-        if records != seen || gate.waiting_bytes() == 0 {
+        if records != seen || gate.waiting_bytes() <= gate.held_bytes() {
             (seen, stuck_since) = (records, None);
             gate.end_trouble(TROUBLE_STALL);
         } else if stuck_since.get_or_insert_with(Instant::now).elapsed() >= limit {

@@ -1,12 +1,17 @@
-//! `onevault audit show` and `onevault audit verify`: reads the audit log's folder, also while OneVault runs.
+//! `onevault audit show` and `onevault audit verify`: reads the audit log's folder, also while OneVault runs; and what is done
+//! to its [`keys`].
 //!
-//! Always holds: nothing is changed, and what is shown has passed checksum and chain. Reading needs the right to read the
-//! folder, which is its owner's; this command cannot record that it read. Refuses to know the journal's bytes.
+//! Always holds: reading changes nothing, and what is shown has passed checksum and chain. Reading needs the right to read the
+//! folder, which is its owner's, and the platform key; this command cannot record that it read. Refuses to know the journal's
+//! bytes.
+
+mod keys;
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use time::format_description::well_known::Rfc3339;
@@ -15,11 +20,13 @@ use time::{Date, OffsetDateTime, PrimitiveDateTime};
 
 use super::{ConfigFile, Failure, Progress, finish};
 use crate::audit::join::{BadBody, Joiner, Shown, Whole};
+use crate::audit::keys::Keyring;
 use crate::audit::reader::{End, Pieces, ReadError, Reader};
 use crate::audit::render::{human, json, summary};
 use crate::audit::values::Parameters;
 use crate::audit::verify::{Counts, verify};
 use crate::audit::{EventKind, Kind, Outcome};
+use crate::config;
 use crate::telemetry::wall_clock;
 
 /// How often `--follow` looks for more.
@@ -50,6 +57,10 @@ enum Command {
     Show(Box<Show>),
     /// Read everything again and check that nothing was changed
     Verify(Verify),
+    /// List the keys, or wrap them anew
+    Keys(keys::Args),
+    /// Destroy a customer's keys: its records up to now become unreadable, the log stays whole
+    Shred(keys::Shred),
 }
 
 /// Where the log is.
@@ -63,11 +74,12 @@ struct Place {
 }
 
 impl Place {
-    fn folder(&self) -> Result<PathBuf, Failure> {
-        match &self.directory {
-            Some(folder) => Ok(folder.clone()),
-            None => Ok(self.config.load()?.audit.directory),
-        }
+    /// The log's settings; without a configuration file those of a log of that folder.
+    fn audit(&self) -> Result<config::Audit, Failure> {
+        let Some(folder) = &self.directory else { return Ok(self.config.load()?.audit) };
+        let is_there = self.config.path.exists();
+        let audit = if is_there { self.config.load()?.audit } else { config::Audit::default() };
+        Ok(config::Audit { directory: folder.clone(), ..audit })
     }
 }
 
@@ -134,6 +146,8 @@ pub fn run(args: &Args) -> ExitCode {
     finish(match &args.command {
         Command::Show(args) => show(args),
         Command::Verify(args) => check(args),
+        Command::Keys(args) => keys::run(args),
+        Command::Shred(args) => keys::shred(args),
     })
 }
 
@@ -175,9 +189,16 @@ impl Output<'_> {
     }
 }
 
+/// The keys of a log, for reading.
+fn keyring(audit: &config::Audit) -> Result<Arc<Keyring>, Failure> {
+    let keyring = Keyring::of_log(audit).map_err(|error| Failure::Message(format!("audit log: {error}")))?;
+    Ok(Arc::new(keyring))
+}
+
 fn show(args: &Show) -> Result<ExitCode, Failure> {
-    let folder = args.place.folder()?;
-    let mut reader = Reader::open_since(&folder, args.since.unwrap_or(0))?;
+    let audit = args.place.audit()?;
+    let reader = Reader::open_since(&audit.directory, args.since.unwrap_or(0))?;
+    let mut reader = reader.with_keys(keyring(&audit)?);
     let mut joiner = Joiner::new(&reader);
     let (out, last) = (io::stdout().lock(), VecDeque::new());
     let mut output = Output { args, out, last, holds_back: true, matches: 0 };
@@ -202,6 +223,10 @@ fn show(args: &Show) -> Result<ExitCode, Failure> {
         output.release()?;
         if args.count {
             writeln!(output.out, "{}", output.matches)?;
+        }
+        if joiner.unreadable() > 0 {
+            let count = joiner.unreadable();
+            writeln!(io::stderr(), "onevault: {count} records are unreadable: their keys were shredded")?;
         }
         if let End::Torn(bytes) = end? {
             writeln!(
@@ -261,14 +286,15 @@ fn holds(text: &[u8], part: &[u8]) -> bool {
 }
 
 fn check(args: &Verify) -> Result<ExitCode, Failure> {
-    let folder = args.place.folder()?;
+    let audit = args.place.audit()?;
+    let (folder, keyring) = (&audit.directory, keyring(&audit)?);
     let progress = Progress::start("verifying the audit log");
-    let verified = verify(&folder, |_| {});
+    let verified = verify(folder, Some(keyring), |_| {});
     drop(progress);
     let mut out = io::stdout().lock();
     match verified {
         Ok(counts) => {
-            write_counts(&mut out, &folder, &counts)?;
+            write_counts(&mut out, folder, &counts)?;
             out.flush()?;
             Ok(if counts.torn_bytes == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
@@ -277,7 +303,7 @@ fn check(args: &Verify) -> Result<ExitCode, Failure> {
             out.flush()?;
             Ok(ExitCode::FAILURE)
         }
-        Err(error @ (ReadError::Io(..) | ReadError::Empty(_))) => Err(error.into()),
+        Err(error @ (ReadError::Io(..) | ReadError::Empty(_) | ReadError::Key(_))) => Err(error.into()),
     }
 }
 
@@ -293,6 +319,9 @@ fn write_counts(out: &mut impl Write, folder: &Path, counts: &Counts) -> io::Res
     }
     if counts.gaps > 0 {
         writeln!(out, "{} times the log could not be written; statements were refused", counts.gaps)?;
+    }
+    if counts.shredded > 0 {
+        writeln!(out, "{} records whose keys were shredded: in the chain, and unreadable", counts.shredded)?;
     }
     if counts.torn_bytes > 0 {
         let bytes = counts.torn_bytes;

@@ -102,7 +102,7 @@ fn files(certificates: &[Certificate]) -> Vec<PathBuf> {
 }
 
 /// This machine's name, for the records.
-fn node() -> String {
+pub(super) fn node() -> String {
     let name = rustix::system::uname();
     name.nodename().to_string_lossy().into_owned()
 }

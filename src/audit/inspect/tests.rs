@@ -1,21 +1,27 @@
 //! Changes by somebody who can write everything but sign: found, and placed.
 
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use super::super::Log as Journal;
 use super::super::journal::{HEADER_BYTES, Link, append, segment_name};
+use super::super::keys::Keyring;
 use super::super::leaf::Salts;
 use super::super::notary::Notary;
-use super::super::segment::{Segment, Step};
-use super::super::tests::{Folder, select, wait, who};
+use super::super::segment::Segment;
+use super::super::tests::{Folder, bodies, keyring, select, wait, who};
 use super::*;
 use crate::proof::note::Signer;
 
-struct Fixed(Salts);
+struct Fixed(Salts, Option<Arc<Keyring>>);
 
 impl SaltsOf for Fixed {
     fn salts(&mut self, _: u32) -> Result<&Salts, String> {
         Ok(&self.0)
+    }
+
+    fn keyring(&self) -> Option<Arc<Keyring>> {
+        self.1.clone()
     }
 }
 
@@ -23,8 +29,8 @@ fn signer() -> Signer {
     Signer::new("vault", &[9; 32]).unwrap()
 }
 
-fn fixed() -> Fixed {
-    Fixed(Salts::new(&[1; 32]))
+fn fixed(journal: &Folder) -> Fixed {
+    Fixed(Salts::new(&[1; 32]), Some(keyring(journal)))
 }
 
 /// A journal, and what its notary has signed: after each of its three runs of ten statements.
@@ -50,16 +56,22 @@ impl Vault {
             wait(|cx| session.poll_durable(ticket, cx)).unwrap();
         }
         drop((session, log));
-        let mut notary = Notary::open(&self.journal.0, &self.own.0, "vault", signer(), fixed()).unwrap();
+        let mut notary =
+            Notary::open(&self.journal.0, &self.own.0, "vault", signer(), fixed(&self.journal)).unwrap();
         notary.follow(None).unwrap();
         notary.round("2026-03-01T12:00:00Z").unwrap();
     }
 
     fn check(&self, outside: &[Checkpoint]) -> Result<BTreeMap<String, LogCounts>, Trouble> {
-        let mut reader = Reader::open(&self.journal.0)?;
+        let mut reader = Reader::open(&self.journal.0)?.with_keys(keyring(&self.journal));
         let known = vec![signer().verifier().clone()];
-        let mut inspection =
-            Inspection::open(&reader, &self.own.0, ("vault", known), outside.to_vec(), (None, fixed()))?;
+        let mut inspection = Inspection::open(
+            &reader,
+            &self.own.0,
+            ("vault", known),
+            outside.to_vec(),
+            (None, fixed(&self.journal)),
+        )?;
         while let Some(raw) = reader.next_record()? {
             inspection.take(&raw)?;
         }
@@ -75,17 +87,14 @@ impl Vault {
     fn rewrite(&self, change: impl Fn(&mut Vec<Vec<u8>>)) {
         let path = self.journal.0.join(segment_name(1));
         let file = File::open(&path).unwrap();
-        let mut segment = Segment::open(file, 1).unwrap().unwrap();
+        let segment = Segment::open(file, 1).unwrap().unwrap();
         let header = segment.header;
-        let mut bodies = Vec::new();
-        while let Step::Frame(_) = segment.step().unwrap() {
-            bodies.push(segment.body().to_vec());
-        }
+        let mut bodies = bodies(&self.journal);
         change(&mut bodies);
         let mut link = Link { record: header.first_record, chain: header.chain(), salt: header.salt };
         let mut frames = Vec::new();
         for body in &bodies {
-            append(&mut frames, &mut link, 0, body);
+            append(&mut frames, &mut link, 0, None, body);
         }
         frames.resize(usize::try_from(segment.size).unwrap() - HEADER_BYTES, 0);
         let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();

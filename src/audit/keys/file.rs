@@ -180,9 +180,9 @@ fn wrapping(platform: &PlatformKey) -> Option<LessSafeKey> {
 
 /// One file's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct KeyFile {
+pub(in crate::audit) struct KeyFile {
     pub(super) label: Label,
-    pub(super) state: State,
+    pub(in crate::audit) state: State,
     /// Of a tombstone: nothing.
     pub(super) wrapped: Option<Wrapped>,
 }
@@ -220,7 +220,7 @@ impl KeyFile {
     ///
     /// # Errors
     /// What is wrong with them.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
+    pub(in crate::audit) fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
         if bytes.get(..6) != MAGIC.get(..6) {
             return Err("it is no file of a key");
         }

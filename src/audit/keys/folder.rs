@@ -19,8 +19,9 @@ use crate::audit::disk::{open_file, open_folder};
 const LOCK_NAME: &str = "keys.lock";
 const ENDING: &str = ".key";
 const UNFINISHED: &str = ".key.new";
-/// Another process that holds the lock for longer is in the way.
-const LOCK_TIME: Duration = Duration::from_secs(1);
+/// Another process that holds the lock for longer is in the way. Short, because the writer of the log waits here; a file is
+/// replaced within some milliseconds.
+const LOCK_TIME: Duration = Duration::from_millis(50);
 
 /// The file name of a key.
 pub(super) fn key_name(number: u32) -> String {
@@ -123,7 +124,7 @@ impl Folder {
         read.map_err(|what| KeyError::Damaged { file: self.file_path(number), what })
     }
 
-    /// Waits a second at most for the right to change files.
+    /// Waits for a moment for the right to change files.
     pub(super) fn lock(&self) -> Result<Held, KeyError> {
         let io = |error| KeyError::Io(self.path.join(LOCK_NAME), error);
         let lock = open_file(self.folder()?, LOCK_NAME, OFlags::CREATE | OFlags::RDWR).map_err(io)?;

@@ -4,10 +4,15 @@
 //! (nothing new is written under it), then whatever still needs it is finished, then it is shredded.
 
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use super::file::{KeyFile, State, Tombstone, Wrapped};
+use super::folder::Held;
 use super::{KeyError, Keyring, OWN, place_of};
 use crate::audit::gate::lock;
+
+/// Longer than others hold the keyring's lock.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a rotation did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,7 +34,7 @@ impl Keyring {
         let mut rotated = Rotated::default();
         let platform = &self.platform()?.current;
         for number in self.folder.numbers()? {
-            let held = self.folder.lock()?;
+            let held = self.lock_with_patience()?;
             let file = self.folder.read(number)?;
             let counter = match &file.wrapped {
                 None => &mut rotated.shredded,
@@ -56,7 +61,7 @@ impl Keyring {
         for file in self.files_of(customer)? {
             let number = file.label.number;
             if file.state == State::Active {
-                let held = self.folder.lock()?;
+                let held = self.lock_with_patience()?;
                 let file = self.folder.read(number)?;
                 if file.state == State::Active {
                     let place = place_of(&file.label);
@@ -83,7 +88,7 @@ impl Keyring {
     pub fn shred(&self, customer: &str, tombstone: &Tombstone) -> Result<Vec<u32>, KeyError> {
         let mut gone = Vec::new();
         for file in self.files_of(customer)?.into_iter().filter(|file| file.state == State::Retiring) {
-            let held = self.folder.lock()?;
+            let held = self.lock_with_patience()?;
             let state = State::Shredded(tombstone.clone());
             let number = file.label.number;
             self.folder.write(&held, &KeyFile { state, wrapped: None, ..file })?;
@@ -92,6 +97,17 @@ impl Keyring {
         }
         self.generation.fetch_add(1, Ordering::AcqRel);
         Ok(gone)
+    }
+
+    /// Nobody waits for this one.
+    fn lock_with_patience(&self) -> Result<Held, KeyError> {
+        let begun = Instant::now();
+        loop {
+            match self.folder.lock() {
+                Err(KeyError::Busy(_)) if begun.elapsed() < PATIENCE => {}
+                done => return done,
+            }
+        }
     }
 
     /// The files of a customer. A file that cannot be read is passed over, and told: it may be another's.

@@ -326,18 +326,19 @@ impl Keyring {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Every key, in the order of the numbers; of files that cannot be read, why.
+    /// Every key in a folder, in the order of the numbers; of files that cannot be read, why. Needs no platform key.
     ///
     /// # Errors
     /// [`KeyError`] when the folder cannot be read.
-    pub fn list(&self) -> Result<Vec<Result<Listed, KeyError>>, KeyError> {
+    pub fn list(path: &Path) -> Result<Vec<Result<Listed, KeyError>>, KeyError> {
         let listed = |file: KeyFile| Listed {
             platform: file.wrapped.map(|wrapped| wrapped.platform),
             label: file.label,
             state: file.state,
         };
-        let numbers = self.folder.numbers()?;
-        Ok(numbers.into_iter().map(|number| self.folder.read(number).map(listed)).collect())
+        let folder = Folder::open(path)?;
+        let numbers = folder.numbers()?;
+        Ok(numbers.into_iter().map(|number| folder.read(number).map(listed)).collect())
     }
 
     fn of(

@@ -1,7 +1,7 @@
 //! The notary on real journals.
 
 use super::super::leaf::SALTS;
-use super::super::tests::{Folder, select, who};
+use super::super::tests::{Folder, keyring, select, who};
 use super::super::tree::{consistency, inclusion};
 use super::super::{Event, EventKind, Log as Journal, Outcome, SessionLog, Statement};
 use super::trees::Files;
@@ -11,11 +11,15 @@ use crate::proof::checkpoint::Checkpoint;
 use crate::proof::note::Verifier;
 use crate::proof::tree::{check_consistency, root};
 
-struct Fixed(Salts);
+struct Fixed(Salts, Option<Arc<Keyring>>);
 
 impl SaltsOf for Fixed {
     fn salts(&mut self, _: u32) -> Result<&Salts, String> {
         Ok(&self.0)
+    }
+
+    fn keyring(&self) -> Option<Arc<Keyring>> {
+        self.1.clone()
     }
 }
 
@@ -31,8 +35,12 @@ fn salts() -> Salts {
     Salts::new(&[u8::try_from(SALTS.len()).unwrap(); 32])
 }
 
+fn fixed(journal: &Folder) -> Fixed {
+    Fixed(salts(), Some(keyring(journal)))
+}
+
 fn notary(journal: &Folder, own: &Folder) -> Result<Notary<Fixed>, Trouble> {
-    Notary::open(&journal.0, &own.0, "vault", signer(), Fixed(salts()))
+    Notary::open(&journal.0, &own.0, "vault", signer(), fixed(journal))
 }
 
 /// One round of a notary that lives as long.
@@ -102,7 +110,7 @@ fn a_notary_that_ends_anywhere_goes_on_as_if_it_had_not() {
     let expected = latest(&whole);
     for step in [1_usize, 7, 50] {
         let pieces = Folder::new();
-        let mut reader = Reader::open(&journal.0).unwrap();
+        let mut reader = Reader::open(&journal.0).unwrap().with_keys(keyring(&journal));
         let mut count = 0_usize;
         while reader.next_record().unwrap().is_some() {
             count += 1;
@@ -137,7 +145,7 @@ fn every_record_is_proven_to_somebody_who_has_only_the_key() {
     eventful(&journal);
     round(&journal, &own).unwrap();
     let (checkpoint, note) = notes::latest(&own.0, &known()).unwrap().remove("vault/one_spa").unwrap();
-    let mut reader = Reader::open(&journal.0).unwrap();
+    let mut reader = Reader::open(&journal.0).unwrap().with_keys(keyring(&journal));
     let (mut joiner, pieces, salts) = (Joiner::new(&reader), reader.pieces(), salts());
     let (mut index, mut leaves) = (0, Vec::new());
     while let Some(raw) = reader.next_record().unwrap() {

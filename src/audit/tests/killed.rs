@@ -56,7 +56,7 @@ fn what_was_said_to_be_on_disk_outlives_a_kill() {
         child.wait().unwrap();
     }
     drop(Log::open(&folder.config(), "n").unwrap());
-    let counts = verify(&folder.0, |_| {}).unwrap();
+    let counts = verify(&folder.0, Some(keyring(&folder)), |_| {}).unwrap();
     assert_eq!((counts.starts, counts.torn_bytes), (9, 0));
     let read: std::collections::HashSet<_> = statements(&folder)
         .iter()

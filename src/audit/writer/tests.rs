@@ -3,9 +3,10 @@
 use std::sync::{Condvar, Mutex};
 
 use super::super::disk::Directory;
+use super::super::keys::Keyring;
 use super::super::log::Log;
 use super::super::recovery::recover;
-use super::super::tests::{Folder, bodies, select, statements, wait, who};
+use super::super::tests::{Folder, bodies, keyring, select, statements, wait, who};
 use super::super::{SessionLog, State, Statement, TEXT_INLINE_BYTES_MAX, Ticket, Unavailable};
 use super::*;
 use crate::config::Audit;
@@ -86,7 +87,8 @@ fn open(config: &Audit) -> (Log, Arc<Faulty>) {
     let (disk, recovered) = recover(disk, ([7; 16], "n"), config.segment_bytes).unwrap().unwrap();
     let faulty = Arc::<Faulty>::default();
     let disk = FaultyDisk { disk, faulty: Arc::clone(&faulty), unsynced: Vec::new() };
-    (Log::start(disk, &recovered, config, [7; 16], "n").unwrap(), faulty)
+    let keyring = Arc::new(Keyring::prepare(config).unwrap());
+    (Log::start(disk, &recovered, config, ([7; 16], "n"), keyring).unwrap(), faulty)
 }
 
 fn durable(session: &mut SessionLog, ticket: Ticket) -> Result<(), Unavailable> {
@@ -139,7 +141,7 @@ fn a_full_disk_refuses_statements_and_loses_none() {
         drop((session, log));
         assert_eq!(sequences(&folder), [1, 4, 2], "the second never got an outcome and reads unknown, last");
         assert_eq!(gaps(&folder), 1);
-        super::super::verify::verify(&folder.0, |_| {}).unwrap();
+        super::super::verify::verify(&folder.0, Some(keyring(&folder)), |_| {}).unwrap();
     }
 }
 
