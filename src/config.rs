@@ -273,6 +273,8 @@ pub struct Audit {
     pub platform_key: KeySource,
     /// The platform key before, until `onevault audit keys rotate` has wrapped all keys anew.
     pub platform_key_previous: KeySource,
+    /// Where records are kept for years.
+    pub archive: Archive,
 }
 
 /// Where 32 secret bytes come from: one of the three.
@@ -316,9 +318,32 @@ impl Default for Audit {
             flush_interval_ms: 20,
             segment_bytes: 64 << 20,
             buffer_bytes: 16 << 20,
+            archive: Archive::default(),
             platform_key: KeySource::default(),
             platform_key_previous: KeySource::default(),
         }
+    }
+}
+
+/// Where records are kept for years.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Archive {
+    /// `s3://bucket/prefix`, `gs://`, `az://` or `file://`; absent: the folder `archive` in the log's.
+    pub url: Option<String>,
+    /// Another address of the store than the usual one, such as `http://127.0.0.1:9000`.
+    pub endpoint: Option<String>,
+    /// The store's region; absent: as the environment says.
+    pub region: Option<String>,
+    /// How often the journal is sealed into files, at the latest.
+    pub interval_s: u64,
+    /// Journal that is not sealed, in bytes; beyond that it is sealed at once.
+    pub journal_bytes_max: u64,
+}
+
+impl Default for Archive {
+    fn default() -> Self {
+        Self { url: None, endpoint: None, region: None, interval_s: 3_600, journal_bytes_max: 1 << 30 }
     }
 }
 

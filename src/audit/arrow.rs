@@ -5,7 +5,8 @@
 //!
 //! A column of text holds UTF-8, dictionary-encoded. Bytes that are not UTF-8 are there with U+FFFD in their places, and
 //! the exact bytes lie in the column `not_utf8`: for each such column its tag (`u8`), a length (`u32`, little-endian) and
-//! the bytes. A text beyond [`PART_BYTES_MAX`] goes on in further rows that have its index, `part` from 1, and nothing else.
+//! the bytes. A text or a list of parameters beyond [`PART_BYTES_MAX`] goes on in further rows that have the record's index,
+//! `part` from 1, and nothing else. The list is as [`super::values`] describes it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,12 +19,15 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 
-use super::row::{Column, Row, TEXT_TAG, Type, Value};
+use super::join::Whole;
+use super::row::{Column, PARAMETERS_TAG, Row, TEXT_TAG, Type, Value};
 
 /// Name of the column with the record's place in its log, from 0.
 pub const INDEX: &str = "index";
 /// Name of the column with a statement's text.
 pub const TEXT: &str = "text";
+/// Name of the column with a statement's list of parameters.
+pub const PARAMETERS: &str = "parameters";
 /// Name of the column with the exact bytes of what is not UTF-8.
 pub const NOT_UTF8: &str = "not_utf8";
 /// Name of the column with the number of a long text's piece.
@@ -82,7 +86,7 @@ fn type_of(column: Column) -> DataType {
     }
 }
 
-/// The schema of records: `index`, the columns of a row, then `text`, `not_utf8`, `part`, `key`, `leaf_check`.
+/// The schema of records: `index`, the columns of a row, then `text`, `parameters`, `not_utf8`, `part`, `key`, `leaf_check`.
 #[must_use]
 pub fn schema() -> SchemaRef {
     let columns = Column::ALL.into_iter().map(|column| Field::new(column.name(), type_of(column), true));
@@ -90,6 +94,7 @@ pub fn schema() -> SchemaRef {
     fields.extend(columns);
     fields.extend([
         Field::new(TEXT, words(), true),
+        Field::new(PARAMETERS, DataType::Binary, true),
         Field::new(NOT_UTF8, DataType::Binary, true),
         Field::new(PART, DataType::UInt32, false),
         Field::new(KEY, DataType::UInt32, false),
@@ -163,6 +168,7 @@ pub struct Builder {
     index: UInt64Builder,
     columns: Vec<(Column, Build)>,
     text: Build,
+    parameters: Build,
     odd: BinaryBuilder,
     part: UInt32Builder,
     key: UInt32Builder,
@@ -195,6 +201,7 @@ impl Builder {
             index: UInt64Builder::with_capacity(0),
             columns: Column::ALL.into_iter().map(|column| (column, Build::of(column.kind()))).collect(),
             text: Build::of(Type::Text),
+            parameters: Build::of(Type::Raw),
             odd: BinaryBuilder::with_capacity(0, 0),
             part: UInt32Builder::with_capacity(0),
             key: UInt32Builder::with_capacity(0),
@@ -216,36 +223,45 @@ impl Builder {
         self.bytes
     }
 
-    /// Appends a record; a long text as several rows. Empty texts are no texts.
+    /// Appends a record; one with a long text as several rows. An empty text is no text.
     ///
     /// # Errors
     /// [`BadBatch`] when a value is not of its column's type.
-    pub fn push(&mut self, leaf: Leaf, row: &Row<'_>, text: &[u8]) -> Result<(), BadBatch> {
-        let mut pieces = Cut(text);
-        let first = pieces.next().unwrap_or_default();
+    pub fn push(&mut self, leaf: Leaf, row: &Row<'_>, whole: &Whole<'_>) -> Result<(), BadBatch> {
+        let (mut text, mut parameters) = (Cut(&whole.text), Cut(&whole.parameters));
         let mut odd = Vec::new();
         for (column, build) in &mut self.columns {
             build.push(column.tag(), row.get(*column), &mut odd)?;
         }
-        self.end_row(leaf, 0, first, odd)?;
-        for (part, piece) in (1..).zip(pieces) {
+        let mut pieces = (text.next(), parameters.next());
+        for part in 0.. {
+            self.end_row(leaf, part, pieces, std::mem::take(&mut odd))?;
+            pieces = (text.next(), parameters.next());
+            if pieces == (None, None) {
+                break;
+            }
             self.columns.iter_mut().for_each(|(_, build)| build.nothing());
-            self.end_row(leaf, part, piece, Vec::new())?;
         }
         Ok(())
     }
 
-    fn end_row(&mut self, leaf: Leaf, part: u32, text: &[u8], mut odd: Vec<u8>) -> Result<(), BadBatch> {
-        let bytes = if text.is_empty() { Value::Nothing } else { Value::Bytes(text.into()) };
-        self.text.push(TEXT_TAG, &bytes, &mut odd)?;
+    fn end_row(
+        &mut self,
+        leaf: Leaf,
+        part: u32,
+        (text, parameters): (Option<&[u8]>, Option<&[u8]>),
+        mut odd: Vec<u8>,
+    ) -> Result<(), BadBatch> {
+        self.text.push(TEXT_TAG, &bytes_or_nothing(text), &mut odd)?;
+        self.parameters.push(PARAMETERS_TAG, &bytes_or_nothing(parameters), &mut odd)?;
         self.odd.append_option((!odd.is_empty()).then_some(&odd));
         self.index.append_value(leaf.index);
         self.part.append_value(part);
         self.key.append_value(leaf.key);
         self.check.append_value(leaf.check)?;
+        let long = [text, parameters].into_iter().flatten().map(<[u8]>::len).sum::<usize>();
         self.rows = self.rows.saturating_add(1);
-        self.bytes =
-            self.bytes.saturating_add(ROW_BYTES).saturating_add(text.len()).saturating_add(odd.len());
+        self.bytes = self.bytes.saturating_add(ROW_BYTES).saturating_add(long).saturating_add(odd.len());
         Ok(())
     }
 
@@ -257,6 +273,7 @@ impl Builder {
         let mut columns: Vec<ArrayRef> = vec![Arc::new(self.index.finish())];
         columns.extend(self.columns.iter_mut().map(|(_, build)| build.finish()));
         columns.push(self.text.finish());
+        columns.push(self.parameters.finish());
         columns.push(Arc::new(self.odd.finish()));
         columns.push(Arc::new(self.part.finish()));
         columns.push(Arc::new(self.key.finish()));
@@ -264,6 +281,10 @@ impl Builder {
         (self.rows, self.bytes) = (0, 0);
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
+}
+
+fn bytes_or_nothing(bytes: Option<&[u8]>) -> Value<'_> {
+    bytes.map_or(Value::Nothing, |bytes| Value::Bytes(bytes.into()))
 }
 
 /// The pieces of a text, each at most [`PART_BYTES_MAX`] long; UTF-8 is not cut within a character.
@@ -296,6 +317,16 @@ pub struct Stored<'a> {
     pub row: Row<'a>,
     /// Its text, or the piece of it.
     pub text: &'a [u8],
+    /// Its list of parameters, or the piece of it.
+    pub parameters: &'a [u8],
+}
+
+impl<'a> Stored<'a> {
+    /// Text and parameters, or the pieces of them.
+    #[must_use]
+    pub fn whole(&self) -> Whole<'a> {
+        Whole { text: self.text.into(), parameters: self.parameters.into() }
+    }
 }
 
 enum Held<'a> {
@@ -348,6 +379,7 @@ pub struct Rows<'a> {
     check: &'a FixedSizeBinaryArray,
     columns: Vec<(Column, Held<'a>)>,
     text: Held<'a>,
+    parameters: Held<'a>,
     odd: Held<'a>,
 }
 
@@ -385,6 +417,7 @@ impl<'a> Rows<'a> {
             check,
             columns: columns?,
             text: Held::of(batch, TEXT, Type::Text)?,
+            parameters: Held::of(batch, PARAMETERS, Type::Raw)?,
             odd: Held::of(batch, NOT_UTF8, Type::Raw)?,
         })
     }
@@ -424,7 +457,8 @@ impl<'a> Rows<'a> {
         }
         let check = self.check.value(at).first_chunk().copied().unwrap_or_default();
         let leaf = Leaf { index: self.index.value(at), check, key: self.key.value(at) };
-        Ok(Stored { leaf, part: self.part.value(at), row, text })
+        let parameters = borrowed(&self.parameters.get(at)?);
+        Ok(Stored { leaf, part: self.part.value(at), row, text, parameters })
     }
 }
 

@@ -59,6 +59,15 @@ pub struct Whole<'a> {
     pub parameters: Cow<'a, [u8]>,
 }
 
+impl Whole<'_> {
+    /// The same, borrowed from nobody.
+    #[must_use]
+    pub fn into_owned(self) -> Whole<'static> {
+        let owned = |bytes: Cow<'_, [u8]>| Cow::Owned(bytes.into_owned());
+        Whole { text: owned(self.text), parameters: owned(self.parameters) }
+    }
+}
+
 impl<'a> Shown<'a> {
     /// Reads what may be long; what cannot be read any more is missing from it.
     #[must_use]

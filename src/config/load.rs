@@ -101,6 +101,19 @@ fn check_texts(config: &Config, tree: &Node, faults: &mut Vec<Fault>) {
     {
         check(&["audit", key], source.count() <= 1, "name one of `file`, `env` and `command`");
     }
+    let archive = &audit.archive;
+    let is_url =
+        |url: &String| ["s3://", "gs://", "az://", "file:///"].iter().any(|kind| url.starts_with(kind));
+    let text = "`url` must begin with s3://, gs://, az:// or file:///";
+    check(&["audit", "archive", "url"], archive.url.as_ref().is_none_or(is_url), text);
+    let is_endpoint = |url: &String| url.starts_with("https://") || url.starts_with("http://");
+    let text = "`endpoint` must begin with https:// or http://";
+    check(&["audit", "archive", "endpoint"], archive.endpoint.as_ref().is_none_or(is_endpoint), text);
+    let is_interval = (1..=86_400).contains(&archive.interval_s);
+    check(&["audit", "archive", "interval_s"], is_interval, "`interval_s` must be from 1 to 86400");
+    let is_size = (1 << 20..=1 << 50).contains(&archive.journal_bytes_max);
+    let text = "`journal_bytes_max` must be from 1048576 to 1125899906842624";
+    check(&["audit", "archive", "journal_bytes_max"], is_size, text);
     check(&["log", "level"], !config.log.level.trim().is_empty(), "`level` is empty");
 }
 

@@ -5,7 +5,15 @@
 //! key that follows from a data key, so it goes with it.
 //!
 //! ```text
-//! name.rs    names, and which files to read
+//! name.rs    names, and which files to read        file.rs   one file: written and read
+//! check.rs   whether a file is what its name says   place.rs  where files are kept
+//! sealer.rs  gathers records and puts files; merge.rs makes one of a day's many
 //! ```
 
+pub mod check;
+#[cfg(test)]
+mod examples;
+pub mod file;
 pub mod name;
+pub mod place;
+pub mod sealer;

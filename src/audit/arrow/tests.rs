@@ -4,6 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+fn whole(text: &[u8], parameters: &[u8]) -> Whole<'static> {
+    Whole { text: text.to_vec().into(), parameters: parameters.to_vec().into() }
+}
+
 fn value(kind: Type) -> BoxedStrategy<Value<'static>> {
     let bytes = prop_oneof![
         any::<Vec<u8>>(),
@@ -45,20 +49,20 @@ proptest! {
 
     #[test]
     fn a_row_comes_back_with_the_same_canonical_bytes(
-        rows in prop::collection::vec((any_leaf(), any_row(), any::<Vec<u8>>()), 1..6)
+        rows in prop::collection::vec((any_leaf(), any_row(), any::<(Vec<u8>, Vec<u8>)>()), 1..6)
     ) {
         let mut builder = Builder::new();
-        for (leaf, row, text) in &rows {
-            builder.push(*leaf, row, text).unwrap();
+        for (leaf, row, (text, parameters)) in &rows {
+            builder.push(*leaf, row, &whole(text, parameters)).unwrap();
         }
         let batch = builder.finish().unwrap();
         let back = Rows::of(&batch).unwrap();
         prop_assert_eq!(back.len(), rows.len());
-        for (at, (leaf, row, text)) in rows.iter().enumerate() {
+        for (at, (leaf, row, (text, parameters))) in rows.iter().enumerate() {
             let stored = back.get(at).unwrap();
             prop_assert_eq!(stored.leaf, *leaf);
             prop_assert_eq!(canonical(&stored.row), canonical(row));
-            prop_assert_eq!(stored.text, text.as_slice());
+            prop_assert_eq!((stored.text, stored.parameters), (text.as_slice(), parameters.as_slice()));
         }
     }
 }
@@ -70,8 +74,8 @@ fn a_long_text_lies_in_parts_that_are_whole_characters() {
     for text in [odd, vec![0x80; 2 * PART_BYTES_MAX + 1], vec![b'a'; PART_BYTES_MAX]] {
         let mut builder = Builder::new();
         let leaf = Leaf { index: 7, ..Leaf::default() };
-        builder.push(leaf, &Row::default(), &text).unwrap();
-        builder.push(Leaf { index: 8, ..leaf }, &Row::default(), b"next").unwrap();
+        builder.push(leaf, &Row::default(), &whole(&text, &text[..text.len() / 2])).unwrap();
+        builder.push(Leaf { index: 8, ..leaf }, &Row::default(), &whole(b"next", b"")).unwrap();
         let batch = builder.finish().unwrap();
         let rows = Rows::of(&batch).unwrap();
         let stored: Vec<_> = (0..rows.len()).map(|at| rows.get(at).unwrap()).collect();
@@ -79,20 +83,12 @@ fn a_long_text_lies_in_parts_that_are_whole_characters() {
         assert_eq!((last.leaf.index, last.part, last.text), (8, 0, b"next".as_slice()));
         assert!(pieces.iter().zip(0..).all(|(piece, part)| (piece.leaf, piece.part) == (leaf, part)));
         assert!(pieces.iter().all(|piece| piece.text.len() <= PART_BYTES_MAX));
-        assert!(pieces.concat_text() == text);
+        let concat = |of: fn(&Stored<'_>) -> Vec<u8>| pieces.iter().flat_map(of).collect::<Vec<u8>>();
+        assert!(concat(|piece| piece.text.to_vec()) == text);
+        assert!(concat(|piece| piece.parameters.to_vec()) == text[..text.len() / 2]);
         if text[0] == b'x' {
             assert_eq!(pieces[0].text.len(), PART_BYTES_MAX - 1, "the character is not cut");
         }
-    }
-}
-
-trait ConcatText {
-    fn concat_text(&self) -> Vec<u8>;
-}
-
-impl ConcatText for [Stored<'_>] {
-    fn concat_text(&self) -> Vec<u8> {
-        self.iter().flat_map(|piece| piece.text.iter().copied()).collect()
     }
 }
 
@@ -101,7 +97,7 @@ fn a_batch_without_a_newer_column_is_read_and_one_of_another_type_is_not() {
     let mut builder = Builder::new();
     let mut row = Row::default();
     row.set(Column::Rows, Value::Number(3));
-    builder.push(Leaf::default(), &row, b"select 1").unwrap();
+    builder.push(Leaf::default(), &row, &whole(b"select 1", b"")).unwrap();
     let batch = builder.finish().unwrap();
     let without = |name: &str| {
         let kept: Vec<_> = (0..batch.num_columns()).filter(|at| schema().field(*at).name() != name).collect();
@@ -124,7 +120,7 @@ fn a_batch_without_a_newer_column_is_read_and_one_of_another_type_is_not() {
 #[test]
 fn exact_bytes_that_are_cut_are_an_error() {
     let mut builder = Builder::new();
-    builder.push(Leaf::default(), &Row::default(), &[0xff, 0xfe]).unwrap();
+    builder.push(Leaf::default(), &Row::default(), &whole(&[0xff, 0xfe], b"")).unwrap();
     let batch = builder.finish().unwrap();
     for bad in [&[TEXT_TAG][..], &[TEXT_TAG, 2, 0, 0, 0, 1], &[0x7f, 0, 0, 0, 0]] {
         let at = schema().index_of(NOT_UTF8).unwrap();

@@ -1,0 +1,328 @@
+//! One file of the archive: Parquet, encrypted as a whole with one key (uniform encryption, AES-256-GCM).
+//!
+//! What always holds: what is read was decrypted and authenticated first, so a changed byte is an error and never a record;
+//! the key is asked for by the number that the file names; records are in the log's order, each row group bounded in rows
+//! and bytes; a file that has its length was synced.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Seek};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::RecordBatch;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::encryption::decrypt::{FileDecryptionProperties, KeyRetriever};
+use parquet::encryption::encrypt::FileEncryptionProperties;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+use zeroize::Zeroizing;
+
+use super::super::arrow::{
+    BadBatch, INDEX, KEY, LEAF_CHECK, Leaf, NOT_UTF8, PARAMETERS, PART, Rows, Stored, TEXT, schema,
+};
+use super::super::join::Whole;
+use super::super::keys::{KeyError, Keyring};
+use super::super::row::{Column, Row};
+
+/// Purpose under which data keys give the keys of files.
+const PURPOSE: &[u8] = b"archive";
+/// In a file, before the number of its data key.
+const KEY_WORD: &str = "onevault:";
+/// What an encrypted file begins and ends with.
+const MAGIC: &[u8; 4] = b"PARE";
+/// A file is not shorter: both magics, and the length of its footer.
+const FILE_BYTES_MIN: u64 = 12;
+/// Rows of a row group.
+const GROUP_ROWS_MAX: usize = 1 << 17;
+/// Bytes of a row group, as written.
+const GROUP_BYTES_MAX: usize = 32 << 20;
+/// Rows of a page.
+const PAGE_ROWS_MAX: usize = 1 << 15;
+/// Bytes of a dictionary; with more different values a column is written without.
+const DICTIONARY_BYTES_MAX: usize = 1 << 20;
+/// Rows that are read at one time.
+const READ_ROWS: usize = 8 << 10;
+/// zstd's level.
+const ZSTD_LEVEL: i32 = 6;
+
+/// A key's bytes; wiped when they are not needed any more.
+pub type Secret = Zeroizing<[u8; 32]>;
+
+/// Gives the keys of files.
+pub trait Keys: Send + Sync {
+    /// The key of files under the data key with this number.
+    ///
+    /// # Errors
+    /// [`KeyError::Shredded`] where it was destroyed, and why else it cannot be had.
+    fn file_key(&self, number: u32) -> Result<Secret, KeyError>;
+}
+
+impl Keys for Keyring {
+    fn file_key(&self, number: u32) -> Result<Secret, KeyError> {
+        Ok(self.by_number(number)?.derive(PURPOSE))
+    }
+}
+
+/// Why a file cannot be written or read.
+#[derive(Debug)]
+pub enum FileError {
+    /// The operating system, or whoever keeps the file, refused.
+    Io(io::Error),
+    /// Its key cannot be had.
+    Key(KeyError),
+    /// It is not as it was written; the record with this place, where that can be told.
+    Damaged(Option<u64>, String),
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => write!(f, "{error}"),
+            Self::Key(error) => write!(f, "{error}"),
+            Self::Damaged(Some(index), what) => write!(f, "damaged at record {index} of its log: {what}"),
+            Self::Damaged(None, what) => write!(f, "damaged, or of another key: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for FileError {}
+
+impl From<io::Error> for FileError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<BadBatch> for FileError {
+    fn from(BadBatch(what): BadBatch) -> Self {
+        Self::Damaged(None, what)
+    }
+}
+
+/// What a writer's failure is: its input cannot be wrong.
+fn written(error: ParquetError) -> FileError {
+    FileError::Io(io::Error::other(error))
+}
+
+fn properties(number: u32, secret: &Secret) -> Result<WriterProperties, ParquetError> {
+    let encryption = FileEncryptionProperties::builder(secret.to_vec())
+        .with_footer_key_metadata(format!("{KEY_WORD}{number}").into_bytes())
+        .build()?;
+    let column = |name: &str| ColumnPath::from(name);
+    let mut builder = WriterProperties::builder()
+        .set_created_by(format!("onevault {}", env!("CARGO_PKG_VERSION")))
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
+        .set_max_row_group_row_count(Some(GROUP_ROWS_MAX))
+        .set_max_row_group_bytes(Some(GROUP_BYTES_MAX))
+        .set_data_page_row_count_limit(PAGE_ROWS_MAX)
+        .set_dictionary_page_size_limit(DICTIONARY_BYTES_MAX)
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .with_file_encryption_properties(encryption);
+    // Each differs from the one before by little.
+    let steps = [Column::Record, Column::Time, Column::Sequence, Column::DurationNs].map(Column::name);
+    for name in steps.into_iter().chain([INDEX]) {
+        builder = builder
+            .set_column_dictionary_enabled(column(name), false)
+            .set_column_encoding(column(name), Encoding::DELTA_BINARY_PACKED);
+    }
+    for name in [Column::Time.name(), INDEX] {
+        builder = builder.set_column_statistics_enabled(column(name), EnabledStatistics::Page);
+    }
+    for name in [TEXT, PARAMETERS, NOT_UTF8, LEAF_CHECK, PART] {
+        builder = builder.set_column_statistics_enabled(column(name), EnabledStatistics::None);
+    }
+    // Values are mostly different; what stands before them is mostly the same.
+    builder = builder
+        .set_column_dictionary_enabled(column(PARAMETERS), false)
+        .set_column_encoding(column(PARAMETERS), Encoding::DELTA_BYTE_ARRAY);
+    // Hashes cannot be made smaller.
+    builder = builder
+        .set_column_dictionary_enabled(column(LEAF_CHECK), false)
+        .set_column_compression(column(LEAF_CHECK), Compression::UNCOMPRESSED);
+    Ok(builder.set_column_statistics_enabled(column(KEY), EnabledStatistics::Chunk).build())
+}
+
+/// Writes one file.
+pub struct Writer {
+    inner: ArrowWriter<BufWriter<File>>,
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Writer")
+    }
+}
+
+impl Writer {
+    /// Begins a file, encrypted under the data key with this number.
+    ///
+    /// # Errors
+    /// [`FileError`]: no key, or the file cannot be written.
+    pub fn create(file: File, number: u32, keys: &dyn Keys) -> Result<Self, FileError> {
+        let secret = keys.file_key(number).map_err(FileError::Key)?;
+        let properties = properties(number, &secret).map_err(written)?;
+        let inner =
+            ArrowWriter::try_new(BufWriter::new(file), schema(), Some(properties)).map_err(written)?;
+        Ok(Self { inner })
+    }
+
+    /// Appends rows.
+    ///
+    /// # Errors
+    /// [`FileError`] when the file cannot be written.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), FileError> {
+        self.inner.write(batch).map_err(written)
+    }
+
+    /// Completes the file and syncs it. Answers its size in bytes.
+    ///
+    /// # Errors
+    /// [`FileError`] when the file cannot be written.
+    pub fn finish(self) -> Result<u64, FileError> {
+        let file = self.inner.into_inner().map_err(written)?;
+        let file = file.into_inner().map_err(|error| FileError::Io(error.into_error()))?;
+        file.sync_all()?;
+        Ok(file.metadata()?.len())
+    }
+}
+
+/// Asks for the key that a file names, and remembers why there is none.
+struct Retriever {
+    keys: Arc<dyn Keys>,
+    refused: Mutex<Option<KeyError>>,
+}
+
+impl KeyRetriever for Retriever {
+    fn retrieve_key(&self, metadata: &[u8]) -> Result<Vec<u8>, ParquetError> {
+        let word = std::str::from_utf8(metadata).ok();
+        let number = word.and_then(|word| word.strip_prefix(KEY_WORD)).and_then(|number| number.parse().ok());
+        let number: u32 = number.ok_or_else(|| ParquetError::General("names no key".to_owned()))?;
+        self.keys.file_key(number).map(|secret| secret.to_vec()).map_err(|error| {
+            let general = ParquetError::General(error.to_string());
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            general
+        })
+    }
+}
+
+/// Reads one file.
+pub struct Reader {
+    inner: ParquetRecordBatchReader,
+    metadata: Arc<ParquetMetaData>,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reader")
+    }
+}
+
+fn damaged(error: &impl fmt::Display) -> FileError {
+    FileError::Damaged(None, error.to_string())
+}
+
+impl Reader {
+    /// Opens a file: its footer is decrypted with the key that it names.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn open(mut file: File, keys: Arc<dyn Keys>) -> Result<Self, FileError> {
+        if file.metadata()?.len() < FILE_BYTES_MIN {
+            return Err(damaged(&"shorter than any file"));
+        }
+        let mut magic = [0; 4];
+        file.rewind()?;
+        file.read_exact(&mut magic)?;
+        if magic != *MAGIC {
+            return Err(damaged(&"does not begin as an encrypted Parquet file"));
+        }
+        let retriever = Arc::new(Retriever { keys, refused: Mutex::new(None) });
+        let decryption = FileDecryptionProperties::with_key_retriever(Arc::<Retriever>::clone(&retriever))
+            .build()
+            .map_err(|error| damaged(&error))?;
+        let options = ArrowReaderOptions::new()
+            .with_page_index_policy(PageIndexPolicy::Optional)
+            .with_file_decryption_properties(decryption);
+        let builder =
+            ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).map_err(|error| {
+                match retriever.refused.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                    Some(refused) => FileError::Key(refused),
+                    None => damaged(&error),
+                }
+            })?;
+        let metadata = Arc::clone(builder.metadata());
+        let inner = builder.with_batch_size(READ_ROWS).build().map_err(|error| damaged(&error))?;
+        Ok(Self { inner, metadata })
+    }
+
+    /// What the footer says.
+    #[must_use]
+    pub fn metadata(&self) -> &ParquetMetaData {
+        &self.metadata
+    }
+
+    /// Hands out each record with its whole text, in the log's order.
+    ///
+    /// # Errors
+    /// [`FileError`], or what `take` answers.
+    pub fn each<E: From<FileError>>(
+        self,
+        mut take: impl FnMut(Leaf, &Row<'_>, &Whole<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut open: Option<Open> = None;
+        for batch in self.inner {
+            let batch = batch.map_err(|error| damaged(&error))?;
+            let rows = Rows::of(&batch).map_err(FileError::from)?;
+            let mut stored = (0..rows.len()).map(|at| rows.get(at).map(|stored| (at, stored))).peekable();
+            while let Some(next) = stored.next() {
+                let (at, record) = next.map_err(FileError::from)?;
+                if record.part > 0 {
+                    goes_on(&mut open, &record)?;
+                    continue;
+                }
+                close(open.take(), &mut take)?;
+                match stored.peek() {
+                    Some(Ok((_, behind))) if behind.part == 0 => {
+                        take(record.leaf, &record.row, &record.whole())?;
+                    }
+                    Some(_) | None => open = Some((batch.clone(), at, record.whole().into_owned())),
+                }
+            }
+        }
+        close(open, &mut take)
+    }
+}
+
+/// A record whose text may go on: where it begins, and its text so far.
+type Open = (RecordBatch, usize, Whole<'static>);
+
+/// Appends a further piece to the text of an open record.
+fn goes_on(open: &mut Option<Open>, piece: &Stored<'_>) -> Result<(), FileError> {
+    let (batch, at, whole) = open
+        .as_mut()
+        .ok_or_else(|| FileError::Damaged(Some(piece.leaf.index), "a text without its record".to_owned()))?;
+    if Rows::of(batch)?.get(*at)?.leaf != piece.leaf {
+        return Err(FileError::Damaged(Some(piece.leaf.index), "a text of another record".to_owned()));
+    }
+    whole.text.to_mut().extend_from_slice(piece.text);
+    whole.parameters.to_mut().extend_from_slice(piece.parameters);
+    Ok(())
+}
+
+fn close<E: From<FileError>>(
+    open: Option<Open>,
+    take: &mut impl FnMut(Leaf, &Row<'_>, &Whole<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let Some((batch, at, whole)) = open else { return Ok(()) };
+    let stored = Rows::of(&batch).and_then(|rows| rows.get(at)).map_err(FileError::from)?;
+    take(stored.leaf, &stored.row, &whole)
+}
+
+#[cfg(test)]
+mod tests;
