@@ -261,6 +261,8 @@ pub struct Audit {
     pub directory: PathBuf,
     /// What holds for customers that say nothing else.
     pub mode: AuditMode,
+    /// What of values reaches the log of customers that say nothing else.
+    pub parameters: Parameters,
     /// A write or sync that takes longer makes statements fail with 58030.
     pub stall_timeout_ms: u64,
     /// How often `buffered` records are written and synced at the latest.
@@ -314,6 +316,7 @@ impl Default for Audit {
             enabled: true,
             directory: "var/audit".into(),
             mode: AuditMode::Buffered,
+            parameters: Parameters::Full,
             stall_timeout_ms: 5_000,
             flush_interval_ms: 20,
             segment_bytes: 64 << 20,
@@ -357,6 +360,18 @@ pub enum AuditMode {
     Acknowledged,
     /// The intent is on disk before the statement's bytes reach the database.
     WriteAhead,
+}
+
+/// What of values reaches the log: literals, parameters, messages of errors.
+#[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "snake_case")]
+pub enum Parameters {
+    /// All, but for passwords that DDL sets.
+    Full,
+    /// A keyed hash of each, by which equal ones are found.
+    Masked,
+    /// Nothing.
+    None,
 }
 
 /// Health and metrics.

@@ -70,6 +70,7 @@ pub(super) fn customer(source: &Source<'_>, file: File) -> Result<Customer, Vec<
         stateless_functions: file.pool.stateless_functions.into_iter().map(|name| name.0.0).collect(),
         pin_functions: file.pool.pin_functions.into_iter().map(|name| name.0.0).collect(),
         audit_mode: file.audit.mode,
+        audit_parameters: file.audit.parameters,
         features: file.features.into_iter().collect(),
         branding: file.branding.into_iter().collect(),
         fingerprint: builder.fingerprint(),

@@ -22,7 +22,7 @@ pub use secret::follow as follow_reference;
 
 use crate::auth::jwt;
 use crate::auth::scram::Verifier;
-use crate::config::{self, AuditMode, PoolMode};
+use crate::config::{self, AuditMode, Parameters, PoolMode};
 use crate::ids::{CustomerId, DatabaseName, LoginName, RoleName, Secret};
 
 /// All customers as of one moment.
@@ -82,6 +82,8 @@ pub struct Customer {
     pub pin_functions: Vec<String>,
     /// How durable this customer's records are; absent: as the configuration says.
     pub audit_mode: Option<AuditMode>,
+    /// What of its values is recorded, where it says so itself.
+    pub audit_parameters: Option<Parameters>,
     /// Switches of the platform, passed on as they are.
     pub features: HashMap<String, bool>,
     /// How the platform's pages look for this customer.
@@ -292,6 +294,12 @@ impl Customer {
     pub fn audit_mode(&self, default: AuditMode) -> AuditMode {
         let demanded = self.write_ahead_clause().map(|_| AuditMode::WriteAhead);
         self.audit_mode.or(demanded).unwrap_or(default)
+    }
+
+    /// What of values is recorded: what it says itself, else `default`.
+    #[must_use]
+    pub fn audit_parameters(&self, default: Parameters) -> Parameters {
+        self.audit_parameters.unwrap_or(default)
     }
 
     /// The clause that demands [`AuditMode::WriteAhead`] of this customer.

@@ -16,7 +16,7 @@ use time::format_description::well_known::Rfc3339;
 use super::secret::Reference;
 use super::{SslMode, Status};
 use crate::auth::{scram, token};
-use crate::config::{AuditMode, PoolMode};
+use crate::config::{AuditMode, Parameters, PoolMode};
 use crate::ids::{CustomerId, DatabaseName, LoginName, RoleName};
 
 /// The whole file.
@@ -177,6 +177,7 @@ pub(super) struct Pool {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Audit {
     pub(super) mode: Option<AuditMode>,
+    pub(super) parameters: Option<Parameters>,
 }
 
 /// Something that is made of one text and may refuse it.

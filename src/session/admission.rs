@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
+use zeroize::Zeroizing;
 
-use crate::audit::{Event, EventKind, Outcome, Who};
+use crate::audit::{Event, EventKind, Outcome, Unavailable, Who};
 use crate::backend::memory::Carried;
 use crate::backend::{Answer, Lease, LeaseError, ParameterMap, Registration, Seat, Settings};
-use crate::config::PoolMode;
-use crate::customers::Timeouts;
+use crate::config::{Parameters, PoolMode};
+use crate::customers::{Customer, Timeouts};
 use crate::ids::{BackendKey, SessionId};
 use crate::protocol::report::{Report, ServerReport};
 use crate::protocol::sqlstate::SqlState;
@@ -28,6 +29,7 @@ use crate::telemetry;
 use super::census::Counted;
 use super::ledger::Ledger;
 use super::login::{self, LoginError};
+use super::mask::Mask;
 use super::pooled::Pooled;
 use super::{Registered, Shared, error};
 
@@ -235,11 +237,18 @@ async fn begin(shared: &Arc<Shared>, mut arrived: Arrived, entered: Entered) -> 
     };
     let mode = route.customer().audit_mode(shared.config.audit.mode);
     let log = shared.audit.session(&who(&arrived, &route, &held, session));
-    let mut ledger = Ledger::new(log, mode, telemetry::Statements::of(route.customer().id.as_str()));
-    if let Err(unavailable) = ledger.log().opened() {
-        say_no(&mut arrived.stream, Told::Report(error::audit_unavailable(unavailable))).await;
-        return None;
-    }
+    let customer = route.customer().id.as_str();
+    let opened = mask(shared, route.customer()).and_then(|mask| {
+        let mut ledger = Ledger::new(log, (mode, mask), telemetry::Statements::of(customer));
+        ledger.log().opened().map(|_| ledger)
+    });
+    let ledger = match opened {
+        Ok(ledger) => ledger,
+        Err(unavailable) => {
+            say_no(&mut arrived.stream, Told::Report(error::audit_unavailable(unavailable))).await;
+            return None;
+        }
+    };
     if timeout_at(arrived.deadline, login::send(&mut arrived.stream, &mut out)).await.is_err() {
         return None;
     }
@@ -247,6 +256,21 @@ async fn begin(shared: &Arc<Shared>, mut arrived: Arrived, entered: Entered) -> 
     let Arrived { stream, .. } = arrived;
     let timeouts = route.customer().timeouts(&shared.pools.config().limits);
     Some(Admitted { stream, held, ledger, registered, timeouts, _held: (counted, registration) })
+}
+
+/// How a customer's values are recorded. Without the key that masks them there is no record, and so no session.
+fn mask(shared: &Shared, customer: &Customer) -> Result<Mask, Unavailable> {
+    let handling = customer.audit_parameters(shared.config.audit.parameters);
+    let mut key = Zeroizing::new([0; 32]);
+    if handling == Parameters::Masked
+        && let Some(keyring) = shared.audit.keyring()
+    {
+        key = keyring.mask_key(customer.id.as_str()).map_err(|error| {
+            tracing::error!(customer = customer.id.as_str(), %error, "values cannot be masked");
+            Unavailable::Failing
+        })?;
+    }
+    Ok(Mask::new(handling, &key))
 }
 
 /// Writes the greeting and makes what the relay begins with. `None`: there are no random bytes for a key.

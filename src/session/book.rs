@@ -15,6 +15,7 @@ use crate::telemetry;
 
 use super::arena::{Arena, Span};
 use super::lease::Request;
+use super::mask::Mask;
 use super::op::{Op, Text, failure, kind, rows_of};
 use super::statements::{Bound, Parsed, Statements, Unfinished};
 
@@ -36,8 +37,7 @@ const CLOCK_MAX: Duration = Duration::from_millis(500);
 pub(crate) struct Book {
     pub(crate) log: SessionLog,
     pub(crate) mode: AuditMode,
-    /// Whether parameters are recorded.
-    keeps_parameters: bool,
+    mask: Mask,
     pub(crate) names: Statements<Op>,
     /// The newest record.
     pub(crate) ticket: Option<Ticket>,
@@ -53,11 +53,15 @@ pub(crate) struct Book {
 }
 
 impl Book {
-    pub(crate) fn new(log: SessionLog, mode: AuditMode, counts: telemetry::Statements) -> Self {
+    pub(crate) fn new(
+        log: SessionLog,
+        (mode, mask): (AuditMode, Mask),
+        counts: telemetry::Statements,
+    ) -> Self {
         Self {
             log,
             mode,
-            keeps_parameters: true,
+            mask,
             names: Statements::default(),
             ticket: None,
             intent: None,
@@ -95,15 +99,27 @@ impl Book {
     pub(crate) fn query(&mut self, text: &[u8], bytes: u64) -> Op {
         let sequence = self.next_sequence();
         let mut op = self.op(bytes).running(sequence);
-        op.text.span = self.arena.keep(text);
-        op.text.bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        op.text = self.keep_text(text);
         op
+    }
+
+    /// A text that came from the client, as it is recorded.
+    fn keep_text(&mut self, text: &[u8]) -> Text {
+        if self.mask.is_plain(text) {
+            return self.own_text(text);
+        }
+        let masked = self.mask.text(text);
+        self.own_text(&masked)
+    }
+
+    /// A text as it stands.
+    fn own_text(&mut self, text: &[u8]) -> Text {
+        Text { span: self.arena.keep(text), bytes: count(text), ..Text::default() }
     }
 
     pub(crate) fn parse(&mut self, parse: Parse<'_>, bytes: u64) -> Op {
         let mut op = self.named(parse.name, b"", bytes);
-        op.text.span = self.arena.keep(parse.text);
-        op.text.bytes = u64::try_from(parse.text.len()).unwrap_or(u64::MAX);
+        op.text = self.keep_text(parse.text);
         op.list = self.keep_types(parse.types);
         op
     }
@@ -161,7 +177,12 @@ impl Book {
     }
 
     pub(crate) fn failed(&mut self, op: &mut Op, code: Option<SqlState>, message: &[u8]) {
-        op.error = Some((code, self.arena.keep(message)));
+        let kept = if self.mask.is_full() {
+            self.arena.keep(message)
+        } else {
+            self.arena.keep(&self.mask.message(message))
+        };
+        op.error = Some((code, kept));
     }
 
     /// Gives a `Parse` or `Bind` back that has failed: what it was meant to make, others may still speak of.

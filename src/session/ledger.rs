@@ -21,6 +21,7 @@ use super::arena::Span;
 use super::book::{Book, Long, types_of};
 use super::changes::Changes;
 use super::lease::{Answer, Event, Lease, Request, Sent};
+use super::mask::Mask;
 use super::note::{Fate, Injected, Listener, Note, Told};
 use super::op::{Op, Text};
 use super::rename;
@@ -45,10 +46,10 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// Begins with an idle session.
-    pub(crate) fn new(log: SessionLog, mode: AuditMode, counts: telemetry::Statements) -> Self {
+    pub(crate) fn new(log: SessionLog, kept: (AuditMode, Mask), counts: telemetry::Statements) -> Self {
         Self {
             lease: Lease::default(),
-            book: Book::new(log, mode, counts),
+            book: Book::new(log, kept, counts),
             skipped: Skipped::default(),
             ahead: Ahead::default(),
             changes: Changes::default(),

@@ -20,6 +20,7 @@ pub mod lease;
 mod ledger;
 mod life;
 mod login;
+mod mask;
 mod names;
 mod note;
 mod op;

@@ -47,6 +47,12 @@ impl<'a> Cursor<'a> {
         self.start = self.at.saturating_sub(bytes);
     }
 
+    /// Where the token began in this piece.
+    #[inline]
+    pub(super) const fn start(&self) -> usize {
+        self.start
+    }
+
     /// The token's part in this piece, as far as it was passed.
     #[inline]
     pub(super) fn passed(&self) -> &'a [u8] {

@@ -77,6 +77,8 @@ pub struct Lexer {
     carry: Vec<u8>,
     /// How many bytes of it came in them.
     carried: usize,
+    /// How many bytes all pieces before this one had.
+    before: usize,
     /// Bytes of the string under way up to its last quote.
     pub(super) end: usize,
     pub(super) tag: Tag,
@@ -91,6 +93,7 @@ impl Lexer {
             state: State::Between,
             carry: Vec::new(),
             carried: 0,
+            before: 0,
             end: 0,
             tag: Tag::new(),
         }
@@ -109,6 +112,7 @@ impl Lexer {
         ) {
             self.carry_on(&mut cursor);
         }
+        self.before = self.before.saturating_add(piece.len());
     }
 
     /// The text is over. False if it ended inside a quote or comment, so that the server refuses it.
@@ -142,7 +146,8 @@ impl Lexer {
             State::Gap(quote, gap) => {
                 self.end_string(quote, &mut cursor, sink);
                 if matches!(gap, Gap::Dash { .. }) {
-                    sink(Token { kind: Kind::Operator, text: b"-", too_long: false });
+                    let at = self.before.saturating_sub(1);
+                    sink(Token { kind: Kind::Operator, text: b"-", too_long: false, at, bytes: 1 });
                 }
             }
             State::BlockComment { .. }
@@ -297,7 +302,8 @@ impl Lexer {
     /// unless the operator has one of the special characters.
     fn operator(&mut self, behind: usize, cursor: &mut Cursor<'_>, sink: &mut impl FnMut(Token<'_>)) {
         self.state = State::Between;
-        let (text, too_long) = self.text(self.bytes(cursor).saturating_sub(behind), cursor);
+        let (mut at, bytes) = (self.at(cursor), self.bytes(cursor).saturating_sub(behind));
+        let (text, too_long) = self.text(bytes, cursor);
         let signs = if too_long || text.iter().any(|byte| is_special(*byte)) {
             0
         } else {
@@ -305,10 +311,13 @@ impl Lexer {
         };
         let (first, signs) = text.split_at_checked(text.len().saturating_sub(signs)).unwrap_or_default();
         if !first.is_empty() {
-            sink(Token { kind: Kind::Operator, text: first, too_long });
+            let bytes = bytes.saturating_sub(signs.len());
+            sink(Token { kind: Kind::Operator, text: first, too_long, at, bytes });
+            at = at.saturating_add(bytes);
         }
         for sign in signs.chunks(1) {
-            sink(Token { kind: Kind::Operator, text: sign, too_long: false });
+            sink(Token { kind: Kind::Operator, text: sign, too_long: false, at, bytes: 1 });
+            at = at.saturating_add(1);
         }
         self.forget();
     }
@@ -383,6 +392,12 @@ impl Lexer {
         };
     }
 
+    /// Where the token under way begins in the text.
+    #[inline]
+    fn at(&self, cursor: &Cursor<'_>) -> usize {
+        self.before.saturating_add(cursor.start()).saturating_sub(self.carried)
+    }
+
     /// How many bytes the token under way has so far.
     #[inline]
     pub(super) fn bytes(&self, cursor: &Cursor<'_>) -> usize {
@@ -426,8 +441,9 @@ impl Lexer {
         sink: &mut impl FnMut(Token<'_>),
     ) {
         self.state = State::Between;
+        let at = self.at(cursor);
         let (text, too_long) = self.text(bytes, cursor);
-        sink(Token { kind, text, too_long });
+        sink(Token { kind, text, too_long, at, bytes });
         self.forget();
     }
 

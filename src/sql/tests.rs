@@ -11,12 +11,20 @@ type Owned = (Kind, Vec<u8>, bool);
 /// The tokens of a text that comes in these pieces, and whether it ended outside of quotes.
 fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, conforming: bool) -> (Vec<Owned>, bool) {
     let mut lexer = Lexer::new(conforming);
-    let mut found = Vec::new();
-    let mut sink = |token: Token<'_>| found.push((token.kind, token.text.to_vec(), token.too_long));
+    let (mut found, mut places) = (Vec::new(), Vec::new());
+    let mut sink = |token: Token<'_>| {
+        found.push((token.kind, token.text.to_vec(), token.too_long));
+        places.push((token.at, token.bytes));
+    };
+    let mut text = Vec::new();
     for piece in pieces {
         lexer.feed(piece, &mut sink);
+        text.extend_from_slice(piece);
     }
     let whole = lexer.finish(&mut sink);
+    for ((at, bytes), (_, kept, too_long)) in places.into_iter().zip(&found) {
+        assert!(text[at..at + bytes].starts_with(kept) && (kept.len() < bytes) == *too_long, "{at} {bytes}");
+    }
     (found, whole)
 }
 

@@ -42,6 +42,10 @@ pub struct Token<'a> {
     pub text: &'a [u8],
     /// Whether it has more bytes than are kept.
     pub too_long: bool,
+    /// Where it begins in the text, in bytes.
+    pub at: usize,
+    /// How many bytes it has, kept or not.
+    pub bytes: usize,
 }
 
 pub(super) const fn is_space(byte: u8) -> bool {

@@ -1,6 +1,7 @@
 //! What a conversation on the wire leaves in the log: each case is what a client says, and exactly the records of it.
 
 mod parameters;
+mod secrets;
 mod values;
 
 use serde_json::{Value, json};

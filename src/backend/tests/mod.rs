@@ -61,6 +61,7 @@ fn customer(id: &str, backends_max: Option<usize>) -> Customer {
         pool_mode: None,
         fresh_backends: None,
         audit_mode: None,
+        audit_parameters: None,
         features: Default::default(),
         branding: Default::default(),
         fingerprint: [0; 32],

@@ -7,6 +7,7 @@ use crate::audit::{Stream, TEXT_INLINE_BYTES_MAX};
 use crate::protocol::frontend::{self as views, Bind};
 use crate::protocol::tag::frontend;
 use crate::session::lease::Request;
+use crate::session::mask::{ListMask, TextMask};
 use crate::session::note::Note;
 use crate::session::op::Op;
 use crate::session::statements::{Bound, significant};
@@ -23,7 +24,8 @@ pub(crate) struct Long {
     of: Of,
     /// What it is made of at this place.
     field: Field,
-    /// Of the text or the parameters, what is not recorded yet.
+    masking: Masking,
+    /// Of the text or the parameters as they are recorded, what is not recorded yet.
     held: Vec<u8>,
     bytes: u64,
     parts: u32,
@@ -38,6 +40,14 @@ enum Of {
     Parse,
     Bind,
     Call,
+}
+
+/// What is done with it ahead of the record.
+#[derive(Debug)]
+enum Masking {
+    Nothing,
+    Text(Box<TextMask>),
+    List(Box<ListMask>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,17 +92,22 @@ impl Book {
         };
         let field = match of {
             Of::Query | Of::Parse => Field::Text,
-            Of::Bind | Of::Call if self.keeps_parameters => Field::Parameters,
+            Of::Bind | Of::Call if self.mask.keeps_values() => Field::Parameters,
             Of::Bind | Of::Call => Field::Over,
         };
-        let long = Long { op, of, field, held: Vec::new(), bytes: 0, parts: 0, types: Vec::new() };
+        let masking = match of {
+            Of::Query | Of::Parse => Masking::Text(Box::new(TextMask::new(&self.mask))),
+            Of::Bind | Of::Call if self.mask.is_full() => Masking::Nothing,
+            Of::Bind | Of::Call => Masking::List(Box::new(ListMask::new(&self.mask))),
+        };
+        let long = Long { op, of, field, masking, held: Vec::new(), bytes: 0, parts: 0, types: Vec::new() };
         Some((Box::new(long), body.len().saturating_sub(rest.len())))
     }
 
     /// The types of what a `Bind` binds go ahead of its list.
     pub(crate) fn begin_list(&mut self, long: &mut Long, types: &[u8]) {
         if long.field == Field::Parameters {
-            self.extend(long, if types.is_empty() { b"\0\0" } else { types });
+            self.masked(long, if types.is_empty() { b"\0\0" } else { types });
         }
     }
 
@@ -101,8 +116,9 @@ impl Book {
         match long.field {
             Field::Text => {
                 let end = bytes.iter().position(|&byte| byte == 0);
-                self.extend(long, bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default());
+                self.masked(long, bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default());
                 if let Some(end) = end {
+                    self.end_text(long);
                     long.field = if long.of == Of::Parse { Field::Types } else { Field::Over };
                     self.piece(long, bytes.get(end.saturating_add(1)..).unwrap_or_default());
                 }
@@ -111,8 +127,34 @@ impl Book {
                 let room = TYPES_BYTES_MAX.saturating_sub(long.types.len());
                 long.types.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
             }
-            Field::Parameters => self.extend(long, bytes),
+            Field::Parameters => self.masked(long, bytes),
             Field::Over => {}
+        }
+    }
+
+    fn masked(&mut self, long: &mut Long, bytes: &[u8]) {
+        let mut out = Vec::new();
+        match &mut long.masking {
+            Masking::Nothing => return self.extend(long, bytes),
+            Masking::Text(mask) => mask.feed(bytes, &mut out),
+            Masking::List(mask) => mask.feed(bytes, &mut out),
+        }
+        self.extend(long, &out);
+    }
+
+    /// The text is over.
+    fn end_text(&mut self, long: &mut Long) {
+        let Masking::Text(mask) = std::mem::replace(&mut long.masking, Masking::Nothing) else { return };
+        let mut out = Vec::new();
+        let instead = mask.finish(&mut out);
+        self.extend(long, &out);
+        if let Some(instead) = instead {
+            // What is recorded already was read for sure.
+            if long.parts == 0 {
+                long.held.clear();
+                long.bytes = 0;
+            }
+            self.extend(long, &instead);
         }
     }
 
@@ -146,6 +188,8 @@ impl Book {
 
     /// All of it is here. What lies in parts lies there whole.
     pub(crate) fn finish_long(&mut self, mut long: Box<Long>) -> (Request, Op) {
+        // One without an end, which the server refuses.
+        self.end_text(&mut long);
         if long.parts > 0 {
             self.spill(&mut long);
         }

@@ -16,7 +16,7 @@ use super::{Book, count, is_kept};
 impl Book {
     /// What a `Parse` says of types.
     pub(super) fn keep_types(&mut self, types: &[u8]) -> Bound<Span> {
-        if types.is_empty() || !self.keeps_parameters {
+        if types.is_empty() || !self.mask.keeps_values() {
             return Bound::Nothing;
         }
         Bound::Here(self.arena.keep(types))
@@ -25,7 +25,7 @@ impl Book {
     /// A whole `Bind`. What is known of its statement's types is what its `Parse` says, which may be under way.
     pub(crate) fn bind(&mut self, bind: Bind<'_>, parse: Bound<Span>, bytes: u64) -> Op {
         let mut op = self.named(significant(bind.statement), significant(bind.portal), bytes);
-        if self.keeps_parameters && has_parameters(bind.list) {
+        if self.mask.keeps_values() && has_parameters(bind.list) {
             let mark = self.arena.mark();
             if let Bound::Here(types) = parse {
                 self.arena.keep_again(types);
@@ -34,24 +34,37 @@ impl Book {
                 self.arena.keep(known.filter(|types| !types.is_empty()).unwrap_or(b"\0\0"));
             }
             self.arena.keep(bind.list);
-            op.list = Bound::Here(self.arena.since(mark));
+            op.list = self.keep_list(mark);
         }
         op
     }
 
+    /// A list that was kept since a mark, as it is recorded.
+    fn keep_list(&mut self, mark: Span) -> Bound<Span> {
+        let plain = self.arena.since(mark);
+        if self.mask.is_full() {
+            return Bound::Here(plain);
+        }
+        let masked = self.mask.list(self.arena.get(plain));
+        Bound::Here(self.arena.keep(&masked))
+    }
+
     /// A function is called, with arguments that are still to come.
     pub(super) fn call(&mut self, oid: u32, bytes: u64) -> Op {
-        self.query(format!("function call of oid {oid}").as_bytes(), bytes)
+        let sequence = self.next_sequence();
+        let mut op = self.op(bytes).running(sequence);
+        op.text = self.own_text(format!("function call of oid {oid}").as_bytes());
+        op
     }
 
     /// A whole `FunctionCall`.
     pub(crate) fn function_call(&mut self, (oid, list): (u32, &[u8]), bytes: u64) -> Op {
         let mut op = self.call(oid, bytes);
-        if self.keeps_parameters && has_parameters(list) {
+        if self.mask.keeps_values() && has_parameters(list) {
             let mark = self.arena.mark();
             self.arena.keep(b"\0\0");
             self.arena.keep(list);
-            op.list = Bound::Here(self.arena.since(mark));
+            op.list = self.keep_list(mark);
         }
         op
     }

@@ -41,7 +41,13 @@ impl Head {
     pub(super) fn token(&self, at: usize) -> Option<Token<'_>> {
         let (kind, end) = *self.tokens.get(at)?;
         let start = at.checked_sub(1).and_then(|before| self.tokens.get(before)).map_or(0, |(_, end)| *end);
-        Some(Token { kind, text: self.bytes.get(start..end)?, too_long: false })
+        Some(Token {
+            kind,
+            text: self.bytes.get(start..end)?,
+            too_long: false,
+            at: start,
+            bytes: end.saturating_sub(start),
+        })
     }
 
     /// The tokens from one on.
