@@ -5,6 +5,8 @@
 mod support;
 
 #[cfg(test)]
+mod archive;
+#[cfg(test)]
 mod audit_log;
 #[cfg(test)]
 mod cancel;

@@ -272,6 +272,14 @@ impl Remote {
     /// A setting that cannot be used.
     pub fn open(archive: &config::Archive) -> io::Result<Self> {
         let (store, prefix) = remote_store(archive)?;
+        Self::over(store, prefix)
+    }
+
+    /// A store that was made elsewhere, with files below `prefix`.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn over(store: Arc<dyn ObjectStore>, prefix: Key) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(Self { store, prefix, runtime })
     }
