@@ -271,6 +271,10 @@ pub struct Audit {
     pub segment_bytes: u64,
     /// Records waiting for the writer, in bytes; beyond that statements wait.
     pub buffer_bytes: usize,
+    /// Names this vault in signed checkpoints, as the first part of each log's name.
+    pub origin: String,
+    /// From one signed checkpoint of each log to the next.
+    pub checkpoint_interval_ms: u64,
     /// Wraps the keys that encrypt records; nothing said: a file beside `directory`.
     pub platform_key: KeySource,
     /// The platform key before, until `onevault audit keys rotate` has wrapped all keys anew.
@@ -322,6 +326,8 @@ impl Default for Audit {
             segment_bytes: 64 << 20,
             buffer_bytes: 16 << 20,
             archive: Archive::default(),
+            origin: "onevault".into(),
+            checkpoint_interval_ms: 10_000,
             platform_key: KeySource::default(),
             platform_key_previous: KeySource::default(),
         }

@@ -21,6 +21,8 @@ mod drain;
 #[cfg(test)]
 mod drivers;
 #[cfg(test)]
+mod evidence;
+#[cfg(test)]
 mod extended_query;
 #[cfg(test)]
 mod harness;

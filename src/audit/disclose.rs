@@ -1,11 +1,10 @@
 //! Makes the proof of one record: what [`crate::proof::bundle`] checks.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use super::join::{Joiner, Shown};
-use super::keys::Keyring;
 use super::notary::notes::latest;
+use super::notary::state::State;
 use super::notary::trees::Files;
 use super::notary::{SaltsOf, Trouble, log_of, origin_of};
 use super::reader::{Pieces, Reader};
@@ -49,7 +48,7 @@ struct Found {
 
 /// The proof of a record of the log with this name.
 pub(super) fn disclose<K: SaltsOf>(
-    journal: &Path,
+    reader: Reader,
     folder: &Path,
     (vault, known): (&str, &[Verifier]),
     (log, which): (&str, Which),
@@ -58,7 +57,9 @@ pub(super) fn disclose<K: SaltsOf>(
     let origin = origin_of(vault, log);
     let (checkpoint, note): (Checkpoint, String) =
         latest(folder, known)?.remove(&origin).ok_or(NoProof::Unsigned)?;
-    let found = find(journal, salts.keyring(), log, which)?.ok_or(NoProof::Unknown)?;
+    let state = State::read(folder)?.unwrap_or_default();
+    let shredded = state.logs.get(log).map_or(0, |sizes| sizes.shredded);
+    let found = find(reader, log, which, shredded)?.ok_or(NoProof::Unknown)?;
     let path = inclusion(&Files::of(folder, log), found.index, checkpoint.size)?;
     let path = path.ok_or(NoProof::Unsigned)?;
     let salts = salts.salts(found.key).map_err(|what| Trouble::Key(found.key, what))?;
@@ -66,15 +67,10 @@ pub(super) fn disclose<K: SaltsOf>(
     Ok(Bundle { index: found.index, salt, canonical: found.canonical, path, checkpoint: note })
 }
 
-fn find(
-    journal: &Path,
-    keyring: Option<Arc<Keyring>>,
-    log: &str,
-    which: Which,
-) -> Result<Option<Found>, Trouble> {
-    let mut reader = keyring.into_iter().fold(Reader::open(journal)?, Reader::with_keys);
+/// `shredded`: so many records of the log cannot be read any more.
+fn find(mut reader: Reader, log: &str, which: Which, shredded: u64) -> Result<Option<Found>, Trouble> {
     let (mut joiner, pieces) = (Joiner::new(&reader), reader.pieces());
-    let (mut next, mut found) = (0_u64, None);
+    let (mut next, mut found) = (shredded, None);
     while let (Some(raw), None) = (reader.next_record()?, &found) {
         joiner.take(&raw, |shown| {
             let row = Row::of(shown);

@@ -469,6 +469,7 @@ impl Gate {
             offset_bytes: status.offset_bytes,
             refused: self.refused.load(Ordering::Relaxed),
             logs_failing: wide(self.logs.failing()),
+            unsigned: None,
         }
     }
 }

@@ -70,4 +70,6 @@ pub struct Health {
     pub refused: u64,
     /// Logs of single customers that cannot be written for want of a key; [`State`] is about all of them.
     pub logs_failing: u64,
+    /// Why no checkpoints are signed; nothing: they are.
+    pub unsigned: Option<String>,
 }

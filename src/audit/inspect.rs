@@ -16,7 +16,7 @@ use super::body::wide;
 use super::join::{Joiner, Shown};
 use super::leaf::LogHash;
 use super::notary::notes::{history, latest};
-use super::notary::state::State;
+use super::notary::state::{Sizes, State};
 use super::notary::trees::Files;
 use super::notary::{SaltsOf, Trouble, leaf_of, log_of, origin_of};
 use super::reader::{Pieces, Place, Raw, Reader};
@@ -36,6 +36,8 @@ pub struct LogCounts {
     pub records: u64,
     /// Records that a signed checkpoint covers.
     pub signed: u64,
+    /// Records from the first on whose keys were shredded: their leaves are checked, they cannot be.
+    pub shredded: u64,
     /// Signed checkpoints that hold.
     pub checkpoints: u64,
     /// When the newest of them was signed, as it says.
@@ -87,44 +89,58 @@ impl Stored {
     }
 }
 
+/// What the files are held against.
+pub(super) struct Outside<'a> {
+    /// Name of the vault.
+    pub(super) vault: &'a str,
+    /// Who signs.
+    pub(super) known: Vec<Verifier>,
+    /// Checkpoints that somebody has kept elsewhere.
+    pub(super) kept: Vec<Checkpoint>,
+    /// Only this log.
+    pub(super) only: Option<&'a str>,
+}
+
 /// All logs of a vault.
 pub(super) struct Inspection<K> {
     folder: PathBuf,
     vault: String,
     known: Vec<Verifier>,
     only: Option<String>,
+    sizes: BTreeMap<String, Sizes>,
     joiner: Joiner,
     pieces: Pieces,
     salts: K,
     checks: BTreeMap<String, Check>,
     /// Checkpoints by their origin, of logs that have not been met.
     latest: BTreeMap<String, Checkpoint>,
-    outside: Vec<Checkpoint>,
+    kept: Vec<Checkpoint>,
     scratch: Vec<u8>,
 }
 
 impl<K: SaltsOf> Inspection<K> {
-    /// Checks against what lies in the notary's folder, and against checkpoints that somebody has kept elsewhere.
+    /// Checks against what lies in the notary's folder, and what is known from elsewhere.
     pub(super) fn open(
         reader: &Reader,
         folder: &Path,
-        (vault, known): (&str, Vec<Verifier>),
-        outside: Vec<Checkpoint>,
-        (only, salts): (Option<String>, K),
+        outside: Outside<'_>,
+        salts: K,
     ) -> Result<Self, Trouble> {
-        State::read(folder)?;
+        let sizes = State::read(folder)?.unwrap_or_default().logs;
+        let Outside { vault, known, kept, only } = outside;
         let latest = latest(folder, &known)?.into_iter().map(|(origin, (note, _))| (origin, note)).collect();
         Ok(Self {
             folder: folder.to_owned(),
             vault: vault.to_owned(),
             known,
-            only,
+            only: only.map(str::to_owned),
+            sizes,
             joiner: Joiner::new(reader),
             pieces: reader.pieces(),
             salts,
             checks: BTreeMap::new(),
             latest,
-            outside,
+            kept,
             scratch: Vec::new(),
         })
     }
@@ -151,7 +167,7 @@ impl<K: SaltsOf> Inspection<K> {
         let salts = self.salts.salts(shown.key).map_err(|what| Trouble::Key(shown.key, what))?;
         let at = (check.hash, check.tree.size());
         let leaf = leaf_of(at, shown, &row, (salts, &self.pieces), &mut self.scratch)?;
-        match check.push(leaf, shown.place, name, &self.folder) {
+        match check.push(leaf, Some(shown.place), name, &self.folder) {
             Err(Trouble::Record(place, what)) => Err(self.earliest(place, what)),
             pushed => pushed,
         }
@@ -170,7 +186,7 @@ impl<K: SaltsOf> Inspection<K> {
         let mut ahead: Vec<Checkpoint> =
             history(&self.folder, name, &self.known)?.into_iter().map(|(checkpoint, _)| checkpoint).collect();
         ahead.extend(self.latest.remove(&origin));
-        ahead.extend(self.outside.iter().filter(|checkpoint| checkpoint.origin == origin).cloned());
+        ahead.extend(self.kept.iter().filter(|checkpoint| checkpoint.origin == origin).cloned());
         if ahead.iter().any(|checkpoint| checkpoint.origin != origin) {
             let path = self.folder.join(name);
             return Err(Trouble::Changed(path, "a checkpoint in its history is of another log"));
@@ -179,7 +195,7 @@ impl<K: SaltsOf> Inspection<K> {
         // Equal sizes stay in the order in which they were signed.
         ahead.sort_by_key(|checkpoint| checkpoint.size);
         ahead.reverse();
-        Ok(Check {
+        let mut check = Check {
             hash: LogHash::of(&origin),
             tree: Tree::default(),
             ahead,
@@ -188,7 +204,10 @@ impl<K: SaltsOf> Inspection<K> {
             differs: None,
             file: None,
             since: None,
-        })
+        };
+        let shredded = self.sizes.get(name).map_or(0, |sizes| sizes.shredded);
+        check.shredded(shredded, name, &self.folder)?;
+        Ok(check)
     }
 
     /// All was taken: what is signed must have been met.
@@ -200,7 +219,7 @@ impl<K: SaltsOf> Inspection<K> {
             self.checks.insert(name, check);
         }
         let checks = self.checks.into_iter();
-        checks.map(|(name, check)| Ok((name.clone(), check.finish(&name)?))).collect()
+        checks.map(|(name, check)| Ok((name.clone(), check.finish(&name, &self.folder)?))).collect()
     }
 
     fn name_of(&self, origin: &str) -> Option<String> {
@@ -209,8 +228,20 @@ impl<K: SaltsOf> Inspection<K> {
 }
 
 impl Check {
-    fn push(&mut self, leaf: Hash, place: Place, name: &str, folder: &Path) -> Result<(), Trouble> {
-        self.since.get_or_insert(place);
+    /// Of records whose keys were shredded there are the leaves, which are checked with all that is built on them.
+    fn shredded(&mut self, count: u64, name: &str, folder: &Path) -> Result<(), Trouble> {
+        let mut leaves = Stored::of(&Files::of(folder, name), 0);
+        for index in 0..count {
+            let leaf = leaves.get(index);
+            let leaf = leaf.ok_or_else(|| Trouble::Changed(leaves.path.clone(), "a hash is missing"))?;
+            self.counts.shredded = index.saturating_add(1);
+            self.push(leaf, None, name, folder)?;
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, leaf: Hash, place: Option<Place>, name: &str, folder: &Path) -> Result<(), Trouble> {
+        self.since = self.since.or(place);
         let (stored, files) = (&mut self.stored, Files::of(folder, name));
         let (mut differs, mut file) = (self.differs, self.file.take());
         self.tree.push(leaf, |(row, index, hash)| {
@@ -218,17 +249,17 @@ impl Check {
             if kept.get(index).is_some_and(|kept| kept != hash) {
                 file.get_or_insert_with(|| kept.path.clone());
                 if row == 0 {
-                    differs.get_or_insert(place);
+                    differs = differs.or(place);
                 }
             }
         });
         (self.differs, self.file) = (differs, file);
         self.counts.records = self.tree.size();
-        self.compare(name)
+        self.compare(name, folder)
     }
 
     /// Compares with the checkpoints of this size.
-    fn compare(&mut self, name: &str) -> Result<(), Trouble> {
+    fn compare(&mut self, name: &str, folder: &Path) -> Result<(), Trouble> {
         while let Some(checkpoint) = self.ahead.pop_if(|next| next.size <= self.tree.size()) {
             if checkpoint.root != self.tree.root() {
                 return Err(match (self.differs, self.since) {
@@ -236,7 +267,10 @@ impl Check {
                     (None, Some(place)) => {
                         Trouble::Record(place, "this or a later record is not what was signed")
                     }
-                    (None, None) => Trouble::Signed(name.to_owned(), ProofError::Wrong("of no records")),
+                    (None, None) => Trouble::Changed(
+                        Files::of(folder, name).path(0),
+                        "a hash of a shredded record is not what was signed",
+                    ),
                 });
             }
             if let Some(file) = self.file.take() {
@@ -251,8 +285,8 @@ impl Check {
         Ok(())
     }
 
-    fn finish(mut self, name: &str) -> Result<LogCounts, Trouble> {
-        self.compare(name)?;
+    fn finish(mut self, name: &str, folder: &Path) -> Result<LogCounts, Trouble> {
+        self.compare(name, folder)?;
         if !self.ahead.is_empty() {
             let what = "records at its end are missing: more were signed than there are";
             return Err(Trouble::Signed(name.to_owned(), ProofError::Wrong(what)));

@@ -196,6 +196,13 @@ impl Joiner {
         intents.map(|(_, ((place, _), _))| *place).min_by_key(|place| place.record)
     }
 
+    /// Whether an intent without its outcome is encrypted with one of these keys.
+    #[must_use]
+    pub fn has_open(&self, keys: &[u32]) -> bool {
+        let mut intents = self.sessions.values().flat_map(|session| session.intents.values());
+        intents.any(|((_, key), _)| keys.contains(key))
+    }
+
     /// Records that were passed over because their key was shredded, or the reader has no keys.
     #[must_use]
     pub const fn unreadable(&self) -> u64 {

@@ -1,11 +1,9 @@
 //! The log as the rest of the program sees it: open it once, give each session its [`SessionLog`], close it at the end.
 
 use std::cell::Cell;
-use std::fmt;
 use std::future::poll_fn;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,67 +11,20 @@ use super::attend;
 use super::body::{self, put_name, wide};
 use super::disk::{Directory, Disk, FolderError};
 use super::entry::{Bytes, LogStart};
+use super::evidence;
 use super::gate::{Gate, SHARDS, Shard, Ticket, Waiter, now_ns};
 use super::health::{Health, State, Unavailable};
 use super::journal::{Header, SEGMENT_BYTES_MIN, segment_name};
-use super::keys::{KeyError, Keyring};
+use super::keys::Keyring;
+use super::notary::salts::RingSalts;
+use super::notary::{self, Life};
+use super::open_error::OpenError;
 use super::record::{Event, Long, Statement, Stream, TEXT_INLINE_BYTES_MAX, Who};
 use super::recovery::{Damage, Recovered, recover};
 use super::seal::Sealer;
 use super::writer::{Pace, Writer, watch};
 use crate::config;
-
-/// Why the log cannot be opened.
-#[derive(Debug)]
-pub enum OpenError {
-    /// A setting makes no sense.
-    Setting(&'static str),
-    /// Another process writes there.
-    Locked(PathBuf),
-    /// The folder belongs to somebody else, and others may write there.
-    Permissions(PathBuf),
-    /// Records that had been on disk cannot be read; nothing was changed.
-    Damaged {
-        /// The segment.
-        file: PathBuf,
-        /// Where in it, in bytes.
-        offset: u64,
-        /// Number of the first record that cannot be read.
-        record: u64,
-        /// What was found.
-        what: &'static str,
-    },
-    /// The keys cannot be used.
-    Keys(KeyError),
-    /// The operating system refused.
-    Io(PathBuf, std::io::Error),
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Setting(rule) => write!(f, "audit: {rule}"),
-            Self::Locked(path) => {
-                write!(f, "audit log {} is being written by another process", path.display())
-            }
-            Self::Permissions(path) => {
-                write!(f, "audit log {} belongs to another user and others may write to it", path.display())
-            }
-            Self::Damaged { file, offset, record, what } => {
-                let file = file.display();
-                write!(
-                    f,
-                    "audit log is damaged: {file} at byte {offset}, record {record}: {what}; keep the folder \
-                     as evidence, name another audit.directory and start again"
-                )
-            }
-            Self::Keys(error) => write!(f, "audit log: {error}"),
-            Self::Io(path, error) => write!(f, "audit log {}: {error}", path.display()),
-        }
-    }
-}
-
-impl std::error::Error for OpenError {}
+use crate::proof::note::Signer;
 
 /// The audit log of a process; clones are the same log.
 #[derive(Debug, Clone)]
@@ -85,11 +36,22 @@ struct Open {
     close_limit: Duration,
     boot: [u8; 16],
     keyring: Arc<Keyring>,
+    notary: OnceLock<Life>,
+}
+
+impl Open {
+    /// The writer ends first: what it wrote last is signed, too.
+    fn close(&self) {
+        self.gate.close(self.close_limit);
+        if let Some(notary) = self.notary.get() {
+            notary.close();
+        }
+    }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.gate.close(self.close_limit);
+        self.close();
     }
 }
 
@@ -125,7 +87,31 @@ impl Log {
                 let Damage { segment, offset, record, what } = damage;
                 OpenError::Damaged { file: path.join(segment_name(segment)), offset, record, what }
             })?;
-        Self::start(disk, &recovered, config, (boot, node), keyring).map_err(io)
+        let log = Self::start(disk, &recovered, config, (boot, node), keyring).map_err(io)?;
+        log.start_notary(config)?;
+        Ok(log)
+    }
+
+    fn start_notary(&self, config: &config::Audit) -> Result<(), OpenError> {
+        let Some(open) = &self.0 else { return Ok(()) };
+        let seed = open.keyring.signer_seed().map_err(OpenError::Keys)?;
+        let signer = Signer::new(&config.origin, &seed);
+        let plan = notary::Plan {
+            journal: config.directory.clone(),
+            folder: evidence::folder_of(&config.directory),
+            vault: config.origin.clone(),
+            every: Duration::from_millis(config.checkpoint_interval_ms),
+            signer: signer.map_err(|_| OpenError::Setting("origin names no vault"))?,
+            salts: RingSalts::new(Arc::clone(&open.keyring)),
+        };
+        let started = notary::start(Arc::clone(&open.gate), plan);
+        let life = started.map_err(|error| OpenError::Io(config.directory.clone(), error))?;
+        let told = life.told();
+        open.gate.before_shred.set(Box::new(move |customer, keys| told.may_go(customer, keys)));
+        if open.notary.set(life).is_err() {
+            tracing::error!("the audit log's notary was started twice");
+        }
+        Ok(())
     }
 
     /// The journal goes on where it ended. Takes any disk, so that tests can bring one that fails.
@@ -161,7 +147,8 @@ impl Log {
         let watched = Arc::clone(&gate);
         std::thread::Builder::new().name("audit-watch".into()).spawn(move || watch(&watched, stall))?;
         attend::start(&gate, &keyring)?;
-        Ok(Self(Some(Arc::new(Open { gate, close_limit, boot, keyring }))))
+        let notary = OnceLock::new();
+        Ok(Self(Some(Arc::new(Open { gate, close_limit, boot, keyring, notary }))))
     }
 
     /// A log that records nothing: for measurements and tests of other things.
@@ -186,14 +173,6 @@ impl Log {
     #[must_use]
     pub fn keyring(&self) -> Option<Arc<Keyring>> {
         self.0.as_ref().map(|open| Arc::clone(&open.keyring))
-    }
-
-    /// Asks `hook` of a customer and the numbers of its keys before they are shredded: `true` lets them go, `false` and an
-    /// error are asked again a second later.
-    pub fn before_shred(&self, hook: impl Fn(&str, &[u32]) -> Result<bool, String> + Send + Sync + 'static) {
-        if let Some(open) = &self.0 {
-            open.gate.before_shred.set(Box::new(hook));
-        }
     }
 
     /// The log of one session. Writes nothing yet; see [`SessionLog::opened`].
@@ -256,15 +235,16 @@ impl Log {
                 offset_bytes: 0,
                 refused: 0,
                 logs_failing: 0,
+                unsigned: None,
             },
-            |open| open.gate.health(),
+            |open| Health { unsigned: open.notary.get().and_then(Life::trouble), ..open.gate.health() },
         )
     }
 
     /// Writes what is left and the record of the end, and takes nothing more. Blocks, at most `stall_timeout_ms` and 1 s.
     pub fn close(&self) {
         if let Some(open) = &self.0 {
-            open.gate.close(open.close_limit);
+            open.close();
         }
     }
 }

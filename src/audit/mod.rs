@@ -23,6 +23,7 @@ mod disclose;
 mod disk;
 pub mod entry;
 mod escape;
+pub mod evidence;
 mod gate;
 mod health;
 mod inspect;
@@ -33,6 +34,7 @@ mod leaf;
 mod log;
 mod logs;
 mod notary;
+mod open_error;
 pub mod reader;
 mod record;
 mod recovery;
@@ -49,7 +51,8 @@ mod writer;
 
 pub use gate::Ticket;
 pub use health::{Health, State, Unavailable};
-pub use log::{Log, OpenError, SessionLog};
+pub use log::{Log, SessionLog};
+pub use open_error::OpenError;
 pub use record::{
     Event, EventKind, Kind, Long, NAME_BYTES_MAX, Outcome, Statement, Stream, TEXT_INLINE_BYTES_MAX, Who,
 };

@@ -8,10 +8,12 @@
 //! ```text
 //! state.rs   how far it has come: a small file, replaced at each round
 //! trees.rs   hashes of trees in files   notes.rs   signed checkpoints in files
+//! salts.rs   of the keyring             life.rs    the thread
 //! ```
 
 mod life;
 pub(super) mod notes;
+pub(super) mod salts;
 pub(super) mod state;
 #[cfg(test)]
 mod tests;
@@ -35,10 +37,10 @@ use crate::proof::note::Signer;
 
 pub(super) use life::{Life, Plan, start};
 use notes::Notes;
-use state::State;
+use state::{Sizes, State};
 use trees::Growth;
 
-/// Hashes are written when so many leaves wait, at the latest.
+/// So many records are taken at a time.
 const LEAVES_MAX: u64 = 1 << 16;
 
 /// Why the notary does not go on.
@@ -99,13 +101,20 @@ pub(super) trait SaltsOf {
 /// One log's tree as it grows.
 pub(super) struct Log {
     pub(super) tree: Tree,
+    shredded: u64,
     hash: LogHash,
     growth: Growth,
 }
 
 impl Log {
-    fn new(origin: &str, tree: Tree) -> Self {
-        Self { tree, hash: LogHash::of(origin), growth: Growth::default() }
+    fn new(origin: &str, tree: Tree, shredded: u64) -> Self {
+        Self { tree, shredded, hash: LogHash::of(origin), growth: Growth::default() }
+    }
+}
+
+impl Log {
+    const fn sizes(&self) -> Sizes {
+        Sizes { leaves: self.tree.size(), shredded: self.shredded }
     }
 }
 
@@ -148,7 +157,6 @@ pub(super) struct Notary<K> {
     taken: u64,
     /// Records up to here had been taken before the start: they are read for what hangs on them.
     known: u64,
-    waiting: u64,
     scratch: Vec<u8>,
 }
 
@@ -170,9 +178,9 @@ impl<K: SaltsOf> Notary<K> {
         let reader = salts.keyring().into_iter().fold(reader, Reader::with_keys);
         let state = state.unwrap_or_default();
         let mut logs = BTreeMap::new();
-        for (name, size) in state.logs {
-            let tree = trees::load(folder, &name, size)?;
-            logs.insert(name.clone(), Log::new(&origin_of(vault, &name), tree));
+        for (name, Sizes { leaves, shredded }) in state.logs {
+            let tree = trees::load(folder, &name, leaves)?;
+            logs.insert(name.clone(), Log::new(&origin_of(vault, &name), tree, shredded));
         }
         let joiner = Joiner::new(&reader);
         let pieces = reader.pieces();
@@ -187,22 +195,22 @@ impl<K: SaltsOf> Notary<K> {
             salts,
             taken: state.record,
             known: state.record,
-            waiting: 0,
             scratch: Vec::new(),
         })
     }
 
-    /// Takes what is in the journal up to `durable` (segment, offset); all of it, when nobody writes.
-    pub(super) fn follow(&mut self, durable: Option<(u64, u64)>) -> Result<(), Trouble> {
-        loop {
+    /// Takes what is in the journal up to `durable` (segment, offset), or all of it when nobody writes, but not more than some
+    /// ten thousand records at a time; whether those were all.
+    pub(super) fn follow(&mut self, durable: Option<(u64, u64)>) -> Result<bool, Trouble> {
+        for _ in 0..LEAVES_MAX {
             let here = self.reader.position();
             if durable.is_some_and(|durable| here >= durable) {
-                return Ok(());
+                return Ok(true);
             }
-            let Some(raw) = self.reader.next_record()? else { return Ok(()) };
+            let Some(raw) = self.reader.next_record()? else { return Ok(true) };
             let (record, is_known) = (raw.place.record, raw.place.record <= self.known);
             let (logs, salts, pieces, vault) = (&mut self.logs, &mut self.salts, &self.pieces, &self.vault);
-            let (scratch, waiting) = (&mut self.scratch, &mut self.waiting);
+            let scratch = &mut self.scratch;
             self.joiner.take(&raw, |shown| {
                 if is_known {
                     return Ok(());
@@ -210,20 +218,35 @@ impl<K: SaltsOf> Notary<K> {
                 let row = Row::of(shown);
                 let name = log_of(row.bytes_of(Column::Customer));
                 if !logs.contains_key(name) {
-                    logs.insert(name.to_owned(), Log::new(&origin_of(vault, name), Tree::default()));
+                    logs.insert(name.to_owned(), Log::new(&origin_of(vault, name), Tree::default(), 0));
                 }
                 let Some(log) = logs.get_mut(name) else { return Ok(()) };
                 let salts = salts.salts(shown.key).map_err(|what| Trouble::Key(shown.key, what))?;
                 let leaf = leaf_of((log.hash, log.tree.size()), shown, &row, (salts, pieces), scratch)?;
                 log.tree.push(leaf, |stored| log.growth.keep(stored));
-                *waiting = waiting.saturating_add(1);
                 Ok::<(), Trouble>(())
             })?;
             self.taken = self.taken.max(record);
-            if self.waiting >= LEAVES_MAX {
-                self.write_trees()?;
-            }
         }
+        self.write_trees()?;
+        Ok(false)
+    }
+
+    /// The keys of the records.
+    pub(super) fn keyring(&self) -> Option<Arc<Keyring>> {
+        self.salts.keyring()
+    }
+
+    /// Does without the keys of a customer, if no statement is on its way that began under one of them: from now on the
+    /// leaves stand for the records.
+    pub(super) fn let_go(&mut self, customer: &str, keys: &[u32]) -> Result<bool, Trouble> {
+        if self.joiner.has_open(keys) {
+            return Ok(false);
+        }
+        if let Some(log) = self.logs.get_mut(customer) {
+            log.shredded = log.tree.size();
+        }
+        Ok(true)
     }
 
     /// Makes what was taken last, and signs it: one round.
@@ -233,7 +256,7 @@ impl<K: SaltsOf> Notary<K> {
         let state = State {
             record: self.taken,
             segment: self.reader.position().0.min(oldest),
-            logs: self.logs.iter().map(|(name, log)| (name.clone(), log.tree.size())).collect(),
+            logs: self.logs.iter().map(|(name, log)| (name.clone(), log.sizes())).collect(),
         };
         trees::sync(&self.folder)?;
         state.write(&self.folder)?;
@@ -252,7 +275,6 @@ impl<K: SaltsOf> Notary<K> {
         for (name, log) in &mut self.logs {
             log.growth.write(&self.folder, name)?;
         }
-        self.waiting = 0;
         Ok(())
     }
 }

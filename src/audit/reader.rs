@@ -26,6 +26,9 @@ use super::segment::{Segment, Step, Tail};
 const LOOKS: u32 = 10;
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
+/// What the error of a piece says whose key was shredded.
+pub(super) const SHREDDED: io::ErrorKind = io::ErrorKind::PermissionDenied;
+
 /// Why the journal cannot be read.
 #[derive(Debug)]
 pub enum ReadError {
@@ -401,7 +404,11 @@ impl Pieces {
         let body = match &mut opener {
             _ if head.is_plain() => stored.as_slice(),
             Some(opener) => {
-                opener.open(boot, &head, &stored).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?
+                let opened = opener.open(boot, &head, &stored);
+                opened.map_err(|closed| match closed {
+                    Closed::Shredded => io::Error::from(SHREDDED),
+                    Closed::Key(_) | Closed::Broken => io::ErrorKind::InvalidData.into(),
+                })?
             }
             None => return Err(io::ErrorKind::InvalidData.into()),
         };

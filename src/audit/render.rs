@@ -411,6 +411,14 @@ fn local(time_ns: u64) -> String {
     utc(time_ns).format(format).unwrap_or_default()
 }
 
+/// Bytes of strangers for one line of a terminal.
+#[must_use]
+pub fn bytes_in_line(bytes: &[u8]) -> String {
+    let mut out = String::new();
+    line(&mut out, bytes);
+    out
+}
+
 /// Lower-case hexadecimal digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::entry::{Entry, decode};
 use super::keys::Keyring;
-use super::reader::{Body, End, ReadError, Reader};
+use super::reader::{Body, End, Raw, ReadError, Reader};
 
 /// What was read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -78,13 +78,18 @@ pub fn verify(
     progress: impl FnMut(&Counts),
 ) -> Result<Counts, ReadError> {
     let reader = Reader::open(path)?;
-    verify_all(keyring.into_iter().fold(reader, Reader::with_keys), progress)
+    verify_all(keyring.into_iter().fold(reader, Reader::with_keys), progress, |_| Ok(()))
 }
 
-fn verify_all(mut reader: Reader, mut progress: impl FnMut(&Counts)) -> Result<Counts, ReadError> {
+/// `take` sees every record that has passed.
+pub(super) fn verify_all<E: From<ReadError>>(
+    mut reader: Reader,
+    mut progress: impl FnMut(&Counts),
+    mut take: impl FnMut(&Raw<'_>) -> Result<(), E>,
+) -> Result<Counts, E> {
     let (segment, record) = reader.segment();
     if (segment, record) != (1, 1) {
-        return Err(reader.damaged(0, 1, "the segments before this one are missing"));
+        return Err(reader.damaged(0, 1, "the segments before this one are missing").into());
     }
     let mut counts = Counts { segments: 1, ..Counts::default() };
     loop {
@@ -97,11 +102,12 @@ fn verify_all(mut reader: Reader, mut progress: impl FnMut(&Counts)) -> Result<C
                 Body::Plain(body) => {
                     let Ok(entry) = decode(body) else {
                         let what = "the record's body cannot be read";
-                        return Err(reader.damaged(place.offset, place.record, what));
+                        return Err(reader.damaged(place.offset, place.record, what).into());
                     };
                     counts.count(&entry);
                 }
             }
+            take(&raw)?;
             counts.segments = place.segment;
             if counts.records.trailing_zeros() >= 14 {
                 progress(&counts);

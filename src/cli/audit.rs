@@ -6,10 +6,11 @@
 //! bytes.
 
 mod keys;
+mod proofs;
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,6 @@ use crate::audit::keys::Keyring;
 use crate::audit::reader::{End, Pieces, ReadError, Reader};
 use crate::audit::render::{human, json, summary};
 use crate::audit::values::Parameters;
-use crate::audit::verify::{Counts, verify};
 use crate::audit::{EventKind, Kind, Outcome};
 use crate::config;
 use crate::telemetry::wall_clock;
@@ -56,7 +56,13 @@ enum Command {
     /// Show statements, sessions and events, oldest first
     Show(Box<Show>),
     /// Read everything again and check that nothing was changed
-    Verify(Verify),
+    Verify(proofs::Verify),
+    /// Write a proof of one record, for somebody who has nothing but the public key
+    Prove(proofs::Prove),
+    /// Check a proof; reads neither the configuration nor the log
+    CheckProof(proofs::CheckProof),
+    /// Show the newest signed checkpoint of a customer's log, to be kept elsewhere
+    Checkpoint(proofs::ShowCheckpoint),
     /// List the keys, or wrap them anew
     Keys(keys::Args),
     /// Destroy a customer's keys: its records up to now become unreadable, the log stays whole
@@ -122,12 +128,6 @@ struct Show {
     count: bool,
 }
 
-#[derive(Debug, clap::Args)]
-struct Verify {
-    #[command(flatten)]
-    place: Place,
-}
-
 impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
         Self::Message(format!("audit log: {error}"))
@@ -145,7 +145,10 @@ impl From<BadBody> for Failure {
 pub fn run(args: &Args) -> ExitCode {
     finish(match &args.command {
         Command::Show(args) => show(args),
-        Command::Verify(args) => check(args),
+        Command::Verify(args) => proofs::check(args),
+        Command::Prove(args) => proofs::prove(args),
+        Command::CheckProof(args) => proofs::check_proof(args),
+        Command::Checkpoint(args) => proofs::checkpoint(args),
         Command::Keys(args) => keys::run(args),
         Command::Shred(args) => keys::shred(args),
     })
@@ -283,51 +286,6 @@ impl Show {
 /// Whether `part` occurs in `text`.
 fn holds(text: &[u8], part: &[u8]) -> bool {
     part.is_empty() || text.windows(part.len()).any(|window| window == part)
-}
-
-fn check(args: &Verify) -> Result<ExitCode, Failure> {
-    let audit = args.place.audit()?;
-    let (folder, keyring) = (&audit.directory, keyring(&audit)?);
-    let progress = Progress::start("verifying the audit log");
-    let verified = verify(folder, Some(keyring), |_| {});
-    drop(progress);
-    let mut out = io::stdout().lock();
-    match verified {
-        Ok(counts) => {
-            write_counts(&mut out, folder, &counts)?;
-            out.flush()?;
-            Ok(if counts.torn_bytes == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-        }
-        Err(error @ ReadError::Damaged { .. }) => {
-            writeln!(out, "damaged: {error}")?;
-            out.flush()?;
-            Ok(ExitCode::FAILURE)
-        }
-        Err(error @ (ReadError::Io(..) | ReadError::Empty(_) | ReadError::Key(_))) => Err(error.into()),
-    }
-}
-
-fn write_counts(out: &mut impl Write, folder: &Path, counts: &Counts) -> io::Result<()> {
-    let Counts { segments, records, statements, intents_open, .. } = *counts;
-    writeln!(out, "{}: {records} records in {segments} segments, {statements} statements", folder.display())?;
-    writeln!(out, "{} starts, {} of them after a crash", counts.starts, counts.starts_after_crash)?;
-    if counts.bytes_cut > 0 {
-        writeln!(out, "{} bytes of torn ends were cut at a start (kept in *.cut)", counts.bytes_cut)?;
-    }
-    if intents_open > 0 {
-        writeln!(out, "{intents_open} statements without an outcome: running, or ended by a crash")?;
-    }
-    if counts.gaps > 0 {
-        writeln!(out, "{} times the log could not be written; statements were refused", counts.gaps)?;
-    }
-    if counts.shredded > 0 {
-        writeln!(out, "{} records whose keys were shredded: in the chain, and unreadable", counts.shredded)?;
-    }
-    if counts.torn_bytes > 0 {
-        let bytes = counts.torn_bytes;
-        return writeln!(out, "torn: {bytes} bytes behind record {records} are no record; a start cuts them");
-    }
-    writeln!(out, "checksums, record numbers and chain are whole")
 }
 
 fn parse_kind(text: &str) -> Result<String, String> {

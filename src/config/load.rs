@@ -79,6 +79,7 @@ fn numbers(config: &Config) -> Vec<([&'static str; 2], u64, RangeInclusive<u64>)
         (["audit", "stall_timeout_ms"], audit.stall_timeout_ms, time_ms),
         (["audit", "flush_interval_ms"], audit.flush_interval_ms, 1..=50),
         (["audit", "segment_bytes"], audit.segment_bytes, 1 << 20..=1 << 40),
+        (["audit", "checkpoint_interval_ms"], audit.checkpoint_interval_ms, 100..=DAY_MS),
         (["audit", "buffer_bytes"], wide(audit.buffer_bytes), 4 << 10..=1 << 40),
     ]
 }
@@ -96,6 +97,10 @@ fn check_texts(config: &Config, tree: &Node, faults: &mut Vec<Fault>) {
     let text = "`password` must be a reference (env:NAME or file:PATH), not the secret itself";
     check(&["provision", "password"], is_reference, text);
     let audit = &config.audit;
+    let is_origin = (1..=100).contains(&audit.origin.len())
+        && audit.origin.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    let text = "`origin` must have 1 to 100 of a-z A-Z 0-9 - . _";
+    check(&["audit", "origin"], is_origin, text);
     for (key, source) in
         [("platform_key", &audit.platform_key), ("platform_key_previous", &audit.platform_key_previous)]
     {

@@ -109,6 +109,7 @@ impl Edge for Sessions {
             "records": health.records,
             "waiting_bytes": health.waiting_bytes,
             "refused": health.refused,
+            "unsigned": health.unsigned,
         });
         (writable, told)
     }

@@ -65,13 +65,8 @@ impl Vault {
     fn check(&self, outside: &[Checkpoint]) -> Result<BTreeMap<String, LogCounts>, Trouble> {
         let mut reader = Reader::open(&self.journal.0)?.with_keys(keyring(&self.journal));
         let known = vec![signer().verifier().clone()];
-        let mut inspection = Inspection::open(
-            &reader,
-            &self.own.0,
-            ("vault", known),
-            outside.to_vec(),
-            (None, fixed(&self.journal)),
-        )?;
+        let outside = Outside { vault: "vault", known, kept: outside.to_vec(), only: None };
+        let mut inspection = Inspection::open(&reader, &self.own.0, outside, fixed(&self.journal))?;
         while let Some(raw) = reader.next_record()? {
             inspection.take(&raw)?;
         }

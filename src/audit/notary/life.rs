@@ -1,5 +1,6 @@
 //! The notary's thread: follows a few times a second, signs every ten, says how it is.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,6 +14,8 @@ use crate::proof::note::Signer;
 
 /// How often it looks for more.
 const FOLLOW_EVERY: Duration = Duration::from_millis(250);
+/// At the end it takes what is left for so long.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
 /// What it is made of.
 pub(in crate::audit) struct Plan<K> {
@@ -36,9 +39,45 @@ pub(in crate::audit) struct Life {
 }
 
 #[derive(Debug, Default)]
-struct Told {
+pub(in crate::audit) struct Told {
     closing: AtomicBool,
     trouble: Mutex<Option<String>>,
+    shreds: Mutex<BTreeMap<String, Shred>>,
+}
+
+/// Keys of a customer that are to go.
+#[derive(Debug)]
+enum Shred {
+    /// The notary needs their records still.
+    Asked(Vec<u32>),
+    /// It has taken all of them.
+    Ready,
+}
+
+impl Told {
+    /// Whether keys may go: `true` once, when all that was recorded under them has its leaf and no record that needs them is
+    /// to come.
+    pub(in crate::audit) fn may_go(&self, customer: &str, keys: &[u32]) -> Result<bool, String> {
+        if let Some(trouble) = &*lock(&self.trouble) {
+            return Err(format!("the audit log's notary cannot go on: {trouble}"));
+        }
+        let mut shreds = lock(&self.shreds);
+        if matches!(shreds.get(customer), Some(Shred::Ready)) {
+            shreds.remove(customer);
+            return Ok(true);
+        }
+        shreds.insert(customer.to_owned(), Shred::Asked(keys.to_vec()));
+        Ok(false)
+    }
+
+    fn asked(&self) -> Vec<(String, Vec<u32>)> {
+        let shreds = lock(&self.shreds);
+        let asked = shreds.iter().filter_map(|(customer, shred)| match shred {
+            Shred::Asked(keys) => Some((customer.clone(), keys.clone())),
+            Shred::Ready => None,
+        });
+        asked.collect()
+    }
 }
 
 impl Life {
@@ -47,7 +86,12 @@ impl Life {
         lock(&self.told.trouble).clone()
     }
 
-    /// Takes what is left, signs it, ends. The journal's writer has ended before.
+    /// What others may ask.
+    pub(in crate::audit) fn told(&self) -> Arc<Told> {
+        Arc::clone(&self.told)
+    }
+
+    /// Takes what is left, signs it, ends; what takes too long is left for the next start. The writer has ended before.
     pub(in crate::audit) fn close(&self) {
         let Some(thread) = lock(&self.thread).take() else { return };
         self.told.closing.store(true, Ordering::SeqCst);
@@ -65,40 +109,73 @@ pub(in crate::audit) fn start<K: SaltsOf + Send + 'static>(
 ) -> std::io::Result<Life> {
     let told = Arc::new(Told::default());
     let outside = Arc::clone(&told);
-    let thread =
-        std::thread::Builder::new().name("audit-notary".into()).spawn(move || live(&gate, plan, &told))?;
+    let live = move || match Notary::open(&plan.journal, &plan.folder, &plan.vault, plan.signer, plan.salts) {
+        Ok(notary) => Living { gate, told, notary, signed: None, going: Vec::new() }.live(plan.every),
+        Err(trouble) => tell(&told, Some(&trouble)),
+    };
+    let thread = std::thread::Builder::new().name("audit-notary".into()).spawn(live)?;
     Ok(Life { told: outside, thread: Mutex::new(Some(thread)) })
 }
 
-fn live<K: SaltsOf>(gate: &Gate, plan: Plan<K>, told: &Told) {
-    let Plan { journal, folder, vault, every, signer, salts } = plan;
-    let mut notary = match Notary::open(&journal, &folder, &vault, signer, salts) {
-        Ok(notary) => notary,
-        Err(trouble) => {
-            tell(told, Some(&trouble));
-            return;
-        }
-    };
-    let mut signed: Option<Instant> = None;
-    loop {
-        let closing = told.closing.load(Ordering::SeqCst);
-        let due = closing || signed.is_none_or(|signed| signed.elapsed() >= every);
-        let done = notary.follow(Some(gate.durable_position())).and_then(|()| {
-            if due {
-                signed = Some(Instant::now());
-                notary.round(&rfc3339(now_ns()))?;
+struct Living<K> {
+    gate: Arc<Gate>,
+    told: Arc<Told>,
+    notary: Notary<K>,
+    signed: Option<Instant>,
+    /// Keys that were let go and are about to be destroyed: nothing is taken meanwhile.
+    going: Vec<u32>,
+}
+
+impl<K: SaltsOf> Living<K> {
+    fn live(mut self, every: Duration) {
+        let mut closing_since = None;
+        loop {
+            let closing = self.told.closing.load(Ordering::SeqCst);
+            let overdue = closing && closing_since.get_or_insert_with(Instant::now).elapsed() >= CLOSE_LIMIT;
+            let is_due = self.signed.is_none_or(|signed| signed.elapsed() >= every);
+            let done = self.turn(is_due, closing, overdue);
+            let has_more = matches!(done, Ok(false));
+            match done {
+                Ok(_) if is_due => tell(&self.told, None),
+                Ok(_) => {}
+                Err(trouble) => tell(&self.told, Some(&trouble)),
             }
-            Ok(due)
-        });
-        match done {
-            Ok(true) => tell(told, None),
-            Ok(false) => {}
-            Err(trouble) => tell(told, Some(&trouble)),
+            if closing && (overdue || !has_more) {
+                return;
+            }
+            if !has_more {
+                std::thread::park_timeout(FOLLOW_EVERY);
+            }
         }
-        if closing {
-            return;
+    }
+
+    /// Takes some records; whether those were all.
+    fn turn(&mut self, is_due: bool, closing: bool, overdue: bool) -> Result<bool, Trouble> {
+        // Asked before it is looked how far the journal is: what was recorded until then is taken.
+        let asked = self.told.asked();
+        let mut has_all = true;
+        if !self.waits_for_keys() && !overdue {
+            has_all = self.notary.follow(Some(self.gate.durable_position()))?;
         }
-        std::thread::park_timeout(FOLLOW_EVERY);
+        if is_due || (closing && (has_all || overdue)) {
+            self.signed = Some(Instant::now());
+            self.notary.round(&rfc3339(now_ns()))?;
+        }
+        if let Some((customer, keys)) = asked.into_iter().next().filter(|_| has_all)
+            && self.notary.let_go(&customer, &keys)?
+        {
+            self.notary.round(&rfc3339(now_ns()))?;
+            self.going = keys;
+            lock(&self.told.shreds).insert(customer, Shred::Ready);
+        }
+        Ok(has_all)
+    }
+
+    fn waits_for_keys(&mut self) -> bool {
+        let keyring = self.notary.keyring();
+        let is_there = |key: &u32| keyring.as_ref().is_some_and(|keyring| keyring.by_number(*key).is_ok());
+        self.going.retain(is_there);
+        !self.going.is_empty()
     }
 }
 

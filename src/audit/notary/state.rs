@@ -23,8 +23,17 @@ pub(in crate::audit) struct State {
     pub(in crate::audit) record: u64,
     /// The segment in which reading begins again: that of the oldest intent without its outcome.
     pub(in crate::audit) segment: u64,
-    /// Each log's number of leaves.
-    pub(in crate::audit) logs: BTreeMap<String, u64>,
+    /// Each log's sizes.
+    pub(in crate::audit) logs: BTreeMap<String, Sizes>,
+}
+
+/// How far one log is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::audit) struct Sizes {
+    /// Leaves.
+    pub(in crate::audit) leaves: u64,
+    /// So many of them from the first on stand for records whose keys were shredded.
+    pub(in crate::audit) shredded: u64,
 }
 
 /// Puts a file in the place of another at once, for good.
@@ -71,9 +80,9 @@ impl State {
 
     fn encode(&self) -> String {
         let mut text = format!("{FIRST_LINE}\nrecord {}\nsegment {}\n", self.record, self.segment);
-        for (name, size) in &self.logs {
+        for (name, sizes) in &self.logs {
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "log {name} {size}");
+            let _ = writeln!(text, "log {name} {} {}", sizes.leaves, sizes.shredded);
         }
         let sum = crc32fast::hash(text.as_bytes());
         let _ = writeln!(text, "sum {sum:08x}");
@@ -94,11 +103,13 @@ impl State {
         let segment = lines.next()?.strip_prefix("segment ")?.parse().ok()?;
         let mut logs = BTreeMap::new();
         for line in lines {
-            let (name, size) = line.strip_prefix("log ")?.split_once(' ')?;
-            if super::log_of(name.as_bytes()) != name {
+            let mut words = line.strip_prefix("log ")?.split(' ');
+            let name = words.next().filter(|name| super::log_of(name.as_bytes()) == *name)?;
+            let (leaves, shredded) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+            if words.next().is_some() || shredded > leaves {
                 return None;
             }
-            logs.insert(name.to_owned(), size.parse().ok()?);
+            logs.insert(name.to_owned(), Sizes { leaves, shredded });
         }
         Some(Self { record, segment, logs })
     }
@@ -110,7 +121,10 @@ mod tests {
 
     #[test]
     fn a_state_is_read_as_it_was_written_and_no_other() {
-        let logs = [("_".to_owned(), 7), ("one_spa".to_owned(), 3)].into();
+        let logs = [("_", 7, 0), ("one_spa", 30, 12)];
+        let sizes =
+            |(name, leaves, shredded): (&str, u64, u64)| (name.to_owned(), Sizes { leaves, shredded });
+        let logs = logs.into_iter().map(sizes).collect();
         let state = State { record: 12, segment: 2, logs };
         let text = state.encode();
         assert_eq!(State::parse(&text), Some(state));
@@ -119,7 +133,7 @@ mod tests {
             other[at] ^= 1;
             let other = String::from_utf8(other).unwrap();
             assert_eq!(State::parse(&other), None, "{other}");
-            assert_eq!(State::parse(&text[..at]), None);
+            assert_eq!(State::parse(text.get(..at).unwrap()), None);
         }
     }
 }

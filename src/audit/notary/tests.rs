@@ -114,13 +114,13 @@ fn a_notary_that_ends_anywhere_goes_on_as_if_it_had_not() {
         let mut count = 0_usize;
         while reader.next_record().unwrap().is_some() {
             count += 1;
-            if count % (step * 13) != 0 {
+            if !count.is_multiple_of(step * 13) {
                 continue;
             }
             // Each time a new one that takes up to here, and signs or dies before it does.
             let mut notary = notary(&journal, &pieces).unwrap();
             notary.follow(Some(reader.position())).unwrap();
-            if count % 2 == 0 {
+            if count.is_multiple_of(2) {
                 notary.round("2026-03-01T12:00:00Z").unwrap();
             } else {
                 notary.write_trees().unwrap();

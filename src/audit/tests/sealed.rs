@@ -6,6 +6,7 @@ use super::keys::{KeyError, Keyring, PlatformKey, default_file, folder_of};
 use super::reader::{Body, ReadError, Reader};
 use super::verify::verify;
 use super::*;
+use crate::audit::evidence::{Evidence, key_beside};
 use crate::config::KeySource;
 
 const SECRETS: [&str; 6] =
@@ -94,7 +95,7 @@ fn a_record_whose_key_is_missing_or_another_is_no_record() {
     write(&log, "one_barn", 2, b"select 2");
     drop(log);
     let keys = folder_of(&folder.0);
-    let (first, away) = (keys.join("0000000001.key"), keys.join("away"));
+    let (first, away) = (keys.join("0000000002.key"), keys.join("away"));
     std::fs::rename(&first, &away).unwrap();
     let missing = verify(&folder.0, Some(keyring(&folder)), |_| {});
     assert!(
@@ -105,7 +106,7 @@ fn a_record_whose_key_is_missing_or_another_is_no_record() {
     // A key that somebody with the platform key made in its place.
     let mut ring = keyring(&folder);
     std::fs::rename(&first, &away).unwrap();
-    std::fs::rename(keys.join("0000000002.key"), keys.join("away2")).unwrap();
+    std::fs::rename(keys.join("0000000003.key"), keys.join("away2")).unwrap();
     ring = {
         drop(ring);
         Arc::new(Keyring::prepare(&folder.config()).unwrap())
@@ -145,7 +146,7 @@ fn two_runs_encrypt_the_same_record_with_another_key_stream() {
     };
     // 1 start, 2 statement, 3 start (the number of the torn statement), 4 statement, 5 stop.
     assert_eq!(read.iter().map(|(record, ..)| *record).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
-    assert_eq!((read[1].2, read[3].2), (1, 1), "one key for both runs");
+    assert_eq!((read[1].2, read[3].2), (2, 2), "one key for both runs");
     let bytes = std::fs::read(&path).unwrap();
     let at = usize::try_from(read[3].1).unwrap() + 56;
     let second = &bytes[at..at + first.len()];
@@ -246,19 +247,11 @@ fn shred(folder: &Folder, customer: &str) -> String {
 fn a_running_process_shreds_one_customer_and_the_others_stay_readable() {
     let folder = Folder::new();
     let log = Log::open(&folder.config(), "n").unwrap();
-    let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let told = Arc::clone(&asked);
-    log.before_shred(move |customer, keys| {
-        let mut told = told.lock().unwrap();
-        told.push((customer.to_owned(), keys.to_vec()));
-        Ok(told.len() > 1)
-    });
     let mut session = log.session(&who(1));
     let ticket = session.statement(&Statement { text: b"of the spa", text_bytes: 0, ..select(1) }).unwrap();
     wait(|cx| session.poll_durable(ticket, cx)).unwrap();
     write(&log, "one_barn", 2, b"of the barn");
     assert_eq!(shred(&folder, "one_spa"), "1 keys of one_spa were shredded");
-    assert_eq!(*asked.lock().unwrap(), [("one_spa".to_owned(), vec![1]), ("one_spa".to_owned(), vec![1])]);
     // The same session goes on, under a new key.
     let ticket = session.statement(&Statement { text: b"after", text_bytes: 0, ..select(2) }).unwrap();
     wait(|cx| session.poll_durable(ticket, cx)).unwrap();
@@ -266,6 +259,12 @@ fn a_running_process_shreds_one_customer_and_the_others_stay_readable() {
     assert_eq!(texts(&folder), ["of the barn", "after"]);
     let counts = verify(&folder.0, Some(keyring(&folder)), |_| {}).unwrap();
     assert_eq!((counts.shredded, counts.statements), (1, 2));
+    // The leaf of what is gone stands in its tree, and what was signed still holds.
+    let key = key_beside(&folder.0).unwrap().unwrap();
+    let (_, logs) = Evidence::new(&folder.0, keyring(&folder), key).verify(None, Vec::new(), |_| {}).unwrap();
+    let (spa, barn) = (&logs["one_spa"], &logs["one_barn"]);
+    assert_eq!((spa.records, spa.signed, spa.shredded), (2, 2, 1));
+    assert_eq!((barn.records, barn.signed, barn.shredded), (1, 1, 0));
     let mut reader = Reader::open(&folder.0).unwrap().with_keys(keyring(&folder));
     let mut bodies = Vec::new();
     while let Some(raw) = reader.next_record().unwrap() {
@@ -342,7 +341,7 @@ fn a_key_that_never_comes_does_not_keep_the_log_from_closing() {
 fn a_changed_byte_of_a_key_file_is_named_by_who_reads_the_log() {
     let folder = Folder::new();
     write(&Log::open(&folder.config(), "n").unwrap(), "one_spa", 1, b"select 1");
-    let path = folder_of(&folder.0).join("0000000001.key");
+    let path = folder_of(&folder.0).join("0000000002.key");
     let good = std::fs::read(&path).unwrap();
     for at in 0..good.len() {
         let mut bytes = good.clone();

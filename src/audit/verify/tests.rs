@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::super::journal::{FRAME_BYTES, FrameHead, HEADER_BYTES, Header, reseal, segment_name};
-use super::super::log::{Log, OpenError};
 use super::super::tests::{Folder, bodies, copy, keyring, select, wait, who};
+use super::super::{Log, OpenError};
 use super::super::{SessionLog, Statement};
 use super::*;
 
 fn check(folder: &Folder) -> Result<Counts, ReadError> {
-    verify_all(Reader::open(&folder.0)?.impatient().with_keys(keyring(folder)), |_| {})
+    verify_all(Reader::open(&folder.0)?.impatient().with_keys(keyring(folder)), |_| {}, |_| Ok(()))
 }
 
 fn is_whole(folder: &Folder) -> bool {

@@ -1,0 +1,146 @@
+//! What the notary has signed, for those who check it: verify all logs, prove one record, hand out a checkpoint.
+//!
+//! What always holds: nothing is changed, and nothing needs a running process. The public key is the auditor's to bring;
+//! the one that lies beside the log is as trustworthy as the folder.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::disclose::disclose;
+pub use super::disclose::{NoProof, Which};
+pub use super::inspect::LogCounts;
+use super::inspect::{Inspection, Outside};
+use super::keys::Keyring;
+use super::notary::notes::{PUBLIC_KEY, latest};
+use super::notary::salts::RingSalts;
+use super::notary::{Trouble, origin_of};
+use super::reader::{ReadError, Reader};
+use super::verify::{Counts, verify_all};
+use crate::proof::bundle::Bundle;
+use crate::proof::checkpoint::Checkpoint;
+use crate::proof::note::Verifier;
+
+/// The notary's folder in the log's.
+const FOLDER_NAME: &str = "proof";
+
+/// The notary's folder of a log.
+#[must_use]
+pub fn folder_of(directory: &Path) -> PathBuf {
+    directory.join(FOLDER_NAME)
+}
+
+/// Why the logs do not verify.
+#[derive(Debug)]
+pub enum NotVerified {
+    /// The journal cannot be read, or is damaged.
+    Journal(ReadError),
+    /// A record or a file of the notary is not what was signed; which, and how.
+    Differs(String),
+    /// What is needed to check cannot be had.
+    Unknown(String),
+}
+
+impl fmt::Display for NotVerified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Journal(error) => write!(f, "{error}"),
+            Self::Differs(what) | Self::Unknown(what) => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for NotVerified {}
+
+impl From<ReadError> for NotVerified {
+    fn from(error: ReadError) -> Self {
+        Self::Journal(error)
+    }
+}
+
+impl From<Trouble> for NotVerified {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Journal(error) => Self::Journal(error),
+            Trouble::Key(..) | Trouble::Files(..) => Self::Unknown(trouble.to_string()),
+            Trouble::Record(..) | Trouble::Changed(..) | Trouble::Signed(..) => {
+                Self::Differs(trouble.to_string())
+            }
+        }
+    }
+}
+
+/// A log's folder with what was signed in it.
+#[derive(Debug)]
+pub struct Evidence {
+    journal: PathBuf,
+    keyring: Arc<Keyring>,
+    known: Vec<Verifier>,
+}
+
+/// The key with which checkpoints were signed, as it lies beside the log; nothing where none was.
+///
+/// # Errors
+/// [`NotVerified::Differs`] when it is not as it was written.
+pub fn key_beside(directory: &Path) -> Result<Option<Verifier>, NotVerified> {
+    let path = folder_of(directory).join(PUBLIC_KEY);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(NotVerified::Unknown(format!("{}: {error}", path.display()))),
+    };
+    let key = Verifier::parse(&text);
+    key.map(Some).map_err(|error| NotVerified::Differs(format!("{}: {error}", path.display())))
+}
+
+impl Evidence {
+    /// Of the log in this folder; `key` is who signs.
+    #[must_use]
+    pub fn new(directory: &Path, keyring: Arc<Keyring>, key: Verifier) -> Self {
+        Self { journal: directory.to_owned(), keyring, known: vec![key] }
+    }
+
+    fn vault(&self) -> &str {
+        self.known.first().map_or("", Verifier::name)
+    }
+
+    /// Reads the journal once and checks everything: the chain, each record's leaf, each tree, each signed checkpoint and
+    /// those that `kept` brings from elsewhere; the trees of one log only, if one is named.
+    ///
+    /// # Errors
+    /// [`NotVerified`] names the first thing that differs.
+    pub fn verify(
+        &self,
+        only: Option<&str>,
+        kept: Vec<Checkpoint>,
+        progress: impl FnMut(&Counts),
+    ) -> Result<(Counts, BTreeMap<String, LogCounts>), NotVerified> {
+        let reader = Reader::open(&self.journal)?.with_keys(Arc::clone(&self.keyring));
+        let salts = RingSalts::new(Arc::clone(&self.keyring));
+        let outside = Outside { vault: self.vault(), known: self.known.clone(), kept, only };
+        let mut inspection = Inspection::open(&reader, &folder_of(&self.journal), outside, salts)?;
+        let counts = verify_all(reader, progress, |raw| inspection.take(raw).map_err(NotVerified::from))?;
+        Ok((counts, inspection.finish()?))
+    }
+
+    /// Proves one record of a log to whoever has the key.
+    ///
+    /// # Errors
+    /// [`NoProof`].
+    pub fn prove(&self, log: &str, which: Which) -> Result<Bundle, NoProof> {
+        let salts = RingSalts::new(Arc::clone(&self.keyring));
+        let reader = Reader::open(&self.journal).map_err(|error| NoProof::Trouble(error.to_string()))?;
+        let reader = reader.with_keys(Arc::clone(&self.keyring));
+        disclose(reader, &folder_of(&self.journal), (self.vault(), &self.known), (log, which), salts)
+    }
+
+    /// The newest signed checkpoint of a log, as text.
+    ///
+    /// # Errors
+    /// [`NotVerified`] when what was signed is not as it was written.
+    pub fn checkpoint(&self, log: &str) -> Result<Option<String>, NotVerified> {
+        let mut notes = latest(&folder_of(&self.journal), &self.known)?;
+        Ok(notes.remove(&origin_of(self.vault(), log)).map(|(_, note)| note))
+    }
+}
