@@ -7,6 +7,7 @@ mod support;
 #[cfg(test)]
 mod archive;
 #[cfg(test)]
+mod audit_keys;
 mod audit_log;
 #[cfg(test)]
 mod cancel;
