@@ -8,6 +8,7 @@ mod support;
 mod archive;
 #[cfg(test)]
 mod audit_keys;
+#[cfg(test)]
 mod audit_log;
 #[cfg(test)]
 mod cancel;
