@@ -38,6 +38,10 @@ pub struct Config {
     pub pool: Pool,
     /// Where the statement log goes.
     pub audit: Audit,
+    /// The SQL console over the audit log.
+    pub console: Console,
+    /// Who looks after OneVault itself and may use the console for all customers.
+    pub operators: Vec<Operator>,
     /// Health and metrics.
     pub http: Http,
     /// The PostgreSQL servers on which `onevault customer create` makes databases.
@@ -378,6 +382,50 @@ pub enum Parameters {
     Masked,
     /// Nothing.
     None,
+}
+
+/// Limits of the SQL console: what an auditor may cost.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Console {
+    /// Off: there is no database `onevault`.
+    pub enabled: bool,
+    /// Sessions at one time; one more is refused with 53300.
+    pub sessions_max: usize,
+    /// Queries that run at one time, each on a thread of its own; further ones are refused with 53300.
+    pub queries_max: usize,
+    /// The longest query; longer ones are cancelled (57014).
+    pub statement_timeout_ms: u64,
+    /// What one session's query may keep in memory to sort, group or join (53200); nothing is spilled.
+    pub memory_bytes: usize,
+    /// Rows that one query may return (54000).
+    pub rows_max: u64,
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            sessions_max: 32,
+            queries_max: 8,
+            statement_timeout_ms: 300_000,
+            memory_bytes: 256 << 20,
+            rows_max: 1_000_000,
+        }
+    }
+}
+
+/// An operator's login.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operator {
+    /// The name it proves; no customer is named with it.
+    pub login: String,
+    /// `SCRAM-SHA-256$..`, as `onevault login hash` makes it.
+    pub verifier: String,
+    /// Refused from this time on, such as `2027-01-31T00:00:00Z`; absent: never.
+    #[serde(default)]
+    pub valid_until: Option<String>,
 }
 
 /// Health and metrics.

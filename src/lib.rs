@@ -8,7 +8,7 @@
 //! | band | rooms |
 //! |---|---|
 //! | commands | [`cli`] |
-//! | edge | [`server`], [`tls`], [`session`], [`http`] |
+//! | edge | [`server`], [`tls`], [`session`], `console`, [`http`] |
 //! | stores | [`backend`], [`audit`], [`provision`] |
 //! | decisions | [`routing`], [`auth`], [`customers`] |
 //! | ground | [`protocol`], [`sql`], [`stream`], [`ids`], [`config`], [`telemetry`] |
@@ -20,6 +20,8 @@ pub mod auth;
 pub mod backend;
 pub mod cli;
 pub mod config;
+#[cfg(feature = "console")]
+pub mod console;
 pub mod customers;
 pub mod http;
 pub mod ids;

@@ -5,19 +5,21 @@
 //! fits. Only [`route`] makes a [`Route`], and it needs a [`Proof`]; without one no backend can be had.
 //! This room refuses to know sockets, pools and the network's addresses.
 
+mod operators;
 mod options;
 mod refusal;
 
 use std::fmt;
 use std::sync::Arc;
 
+pub use operators::{Operators, operator};
 pub(crate) use options::value_of;
 pub use options::{CustomerOption, take_customer_option};
 pub use refusal::{Reason, Refusal};
 
 use crate::auth::scram::Verifier;
 use crate::auth::{Credential, Method, Proof};
-use crate::customers::{Catalogue, Customer, Login, Server, Status};
+use crate::customers::{Catalogue, Customer, Login, RESERVED_DATABASE, Server, Status};
 use crate::ids::{CustomerId, DatabaseName, LoginName};
 use crate::protocol::startup::Startup;
 
@@ -151,6 +153,8 @@ enum Scope {
     Customer(Arc<Customer>),
     /// None was given; a token may still say it.
     Unnamed,
+    /// No customer's: an operator of OneVault.
+    Operators,
     /// Nowhere.
     Nobody(Reason),
 }
@@ -181,11 +185,13 @@ pub fn candidate(catalogue: &Catalogue, hints: &Hints, now: i64) -> Candidate {
     let scope = hints.scope(catalogue);
     let named = match &scope {
         Scope::Customer(customer) => customer.id.as_str(),
-        Scope::Unnamed | Scope::Nobody(_) => hints.named(catalogue).next().unwrap_or_default(),
+        Scope::Unnamed | Scope::Operators | Scope::Nobody(_) => {
+            hints.named(catalogue).next().unwrap_or_default()
+        }
     };
     let entry = match &scope {
         Scope::Customer(customer) => Entry::find(customer, &hints.login, now),
-        Scope::Unnamed => Err(Reason::NoCustomerNamed),
+        Scope::Unnamed | Scope::Operators => Err(Reason::NoCustomerNamed),
         Scope::Nobody(reason) => Err(*reason),
     };
     Candidate {
@@ -227,6 +233,9 @@ impl Customer {
     }
 }
 
+/// Customer, login and expiry of a candidate that is somebody.
+pub(crate) type Known<'a> = (Option<&'a Arc<Customer>>, &'a LoginName, Option<i64>);
+
 impl Candidate {
     /// The user as the client sent it.
     #[must_use]
@@ -239,7 +248,7 @@ impl Candidate {
     pub fn customer(&self) -> Option<&Arc<Customer>> {
         match &self.scope {
             Scope::Customer(customer) => Some(customer),
-            Scope::Unnamed | Scope::Nobody(_) => None,
+            Scope::Unnamed | Scope::Operators | Scope::Nobody(_) => None,
         }
     }
 
@@ -262,10 +271,14 @@ impl Candidate {
         self.entry.as_ref().map_or(mock, |entry| entry.verifier.clone())
     }
 
-    /// The login's customer, name and expiry; or why the client is nobody.
-    pub(crate) fn known(&self) -> Result<(&Arc<Customer>, &LoginName, Option<i64>), Reason> {
+    /// The login's customer (an operator has none), name and expiry; or why the client is nobody.
+    pub(crate) fn known(&self) -> Result<Known<'_>, Reason> {
         let entry = self.entry.as_ref().map_err(|reason| *reason)?;
-        let customer = self.customer().ok_or(Reason::UnknownCustomer)?;
+        let customer = match &self.scope {
+            Scope::Customer(customer) => Some(customer),
+            Scope::Operators => None,
+            Scope::Unnamed | Scope::Nobody(_) => return Err(Reason::UnknownCustomer),
+        };
         Ok((customer, &entry.login, entry.valid_until))
     }
 
@@ -273,7 +286,7 @@ impl Candidate {
     pub(crate) fn allows(&self, customer: &Customer) -> Result<(), Reason> {
         match &self.scope {
             Scope::Customer(hinted) if hinted.id == customer.id => Ok(()),
-            Scope::Customer(_) => Err(Reason::HintsDisagree),
+            Scope::Customer(_) | Scope::Operators => Err(Reason::HintsDisagree),
             Scope::Unnamed => Ok(()),
             Scope::Nobody(reason) => Err(*reason),
         }
@@ -291,6 +304,55 @@ impl fmt::Debug for Candidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let customer = self.customer().map(|customer| customer.id.as_str());
         write!(f, "Candidate({:?}, {customer:?}, {:?})", self.user, self.entry.as_ref().err())
+    }
+}
+
+/// The customer whose login was proven.
+fn owner<'a>(
+    catalogue: &'a Catalogue,
+    candidate: &Candidate,
+    proof: &Proof,
+) -> Result<&'a Arc<Customer>, Refusal> {
+    let customer = proof.customer().and_then(|id| catalogue.customer(id.as_str()));
+    let customer = customer.ok_or_else(|| candidate.refuse(Reason::UnknownCustomer))?;
+    candidate.allows(customer).map_err(|reason| candidate.refuse(reason))?;
+    Ok(customer)
+}
+
+/// The right to read the audit log: a customer's, or all of it. Made by [`reading`] only.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    customer: Option<Arc<Customer>>,
+    proof: Proof,
+}
+
+/// What a proven client may read: an operator everything, an auditor the customer's records.
+///
+/// # Errors
+/// [`Refusal::Permission`] for a login that is no auditor's, [`Refusal::Password`] when proof and candidate do not belong
+/// together.
+pub fn reading(catalogue: &Catalogue, candidate: &Candidate, proof: Proof) -> Result<Reading, Refusal> {
+    if proof.customer().is_none() && matches!(candidate.scope, Scope::Operators) {
+        return Ok(Reading { customer: None, proof });
+    }
+    let customer = owner(catalogue, candidate, &proof)?;
+    if !customer.logins.get(proof.login()).is_some_and(|login| login.auditor) {
+        return Err(Refusal::Permission { name: RESERVED_DATABASE.to_owned() });
+    }
+    Ok(Reading { customer: Some(Arc::clone(customer)), proof })
+}
+
+impl Reading {
+    /// Whose records; `None`: everybody's.
+    #[must_use]
+    pub const fn customer(&self) -> Option<&Arc<Customer>> {
+        self.customer.as_ref()
+    }
+
+    /// The proof.
+    #[must_use]
+    pub const fn proof(&self) -> &Proof {
+        &self.proof
     }
 }
 
@@ -316,9 +378,7 @@ pub fn route(
     proof: Proof,
     database: Option<&str>,
 ) -> Result<Route, Refusal> {
-    let customer = catalogue.customer(proof.customer().as_str());
-    let customer = customer.ok_or_else(|| candidate.refuse(Reason::UnknownCustomer))?;
-    candidate.allows(customer).map_err(|reason| candidate.refuse(reason))?;
+    let customer = owner(catalogue, candidate, &proof)?;
     let login = proof.login().as_str();
     let client_database = match database.filter(|name| !name.is_empty()) {
         Some(name) => name,
@@ -326,6 +386,9 @@ pub fn route(
         None => customer.default_database().unwrap_or(login),
     };
     let unknown = || Refusal::Database { name: client_database.to_owned() };
+    if customer.logins.get(proof.login()).is_some_and(|login| login.auditor) {
+        return Err(Refusal::Permission { name: client_database.to_owned() });
+    }
     let (server, database) = customer.database(client_database).ok_or_else(unknown)?;
     let client_database = client_database.to_owned();
     Ok(Route { customer: Arc::clone(customer), proof, client_database, database, server })

@@ -7,13 +7,14 @@ mod support;
 #[cfg(test)]
 mod archive;
 #[cfg(test)]
-mod audit_keys;
-#[cfg(test)]
 mod audit_log;
 #[cfg(test)]
 mod cancel;
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+#[cfg(feature = "console")]
+mod console;
 #[cfg(test)]
 mod copy;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Bands from the top down; rooms of one band may use each other.
 const BANDS: [&[&str]; 5] = [
     &["cli"],
-    &["server", "tls", "session", "http"],
+    &["server", "tls", "session", "console", "http"],
     &["backend", "audit", "provision"],
     &["routing", "auth", "customers"],
     &["protocol", "sql", "stream", "ids", "config", "telemetry", "proof"],

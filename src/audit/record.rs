@@ -62,6 +62,8 @@ pub enum Kind {
     Describe,
     /// `Sync` that failed: the transaction of its batch could not be committed.
     Sync,
+    /// A read of the audit log itself, through the console.
+    LogRead,
 }
 
 /// How a statement or an event ended.
@@ -254,6 +256,7 @@ named!(Kind {
     Bind = 8 "bind",
     Describe = 9 "describe",
     Sync = 10 "sync",
+    LogRead = 11 "log_read",
 });
 
 /// What a part belongs to.

@@ -1,6 +1,5 @@
 //! The log as a whole, on a real folder.
 
-mod disks;
 mod killed;
 mod sealed;
 

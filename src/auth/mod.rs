@@ -40,10 +40,10 @@ impl Credential {
     }
 }
 
-/// A client is who it says: this login of this customer.
+/// A client is who it says: this login of this customer, or this operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proof {
-    customer: CustomerId,
+    customer: Option<CustomerId>,
     login: LoginName,
     credential: Credential,
     /// Public prefix of the token.
@@ -53,10 +53,10 @@ pub struct Proof {
 }
 
 impl Proof {
-    /// The customer to whom the login belongs.
+    /// The customer to whom the login belongs; an operator's belongs to none.
     #[must_use]
-    pub const fn customer(&self) -> &CustomerId {
-        &self.customer
+    pub const fn customer(&self) -> Option<&CustomerId> {
+        self.customer.as_ref()
     }
 
     /// The login.
@@ -94,7 +94,7 @@ pub fn by_scram(candidate: &Candidate, exchange: &scram::ServerExchange) -> Resu
     if !exchange.is_finished() {
         return Err(candidate.refuse(Reason::WrongPassword));
     }
-    let (customer, login) = (customer.id.clone(), login.clone());
+    let (customer, login) = (customer.map(|customer| customer.id.clone()), login.clone());
     Ok(Proof { customer, login, credential: Credential::Scram, token: None, until })
 }
 
@@ -171,7 +171,7 @@ impl Claimed {
         let valid_until = self.customer.usable_login(&self.login, now)?.valid_until;
         let until = [self.until, valid_until].into_iter().flatten().min();
         let Self { customer, login, credential, token, .. } = self;
-        Ok(Proof { customer: customer.id.clone(), login, credential, token, until })
+        Ok(Proof { customer: Some(customer.id.clone()), login, credential, token, until })
     }
 }
 

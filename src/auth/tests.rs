@@ -136,7 +136,7 @@ fn a_token_is_its_customers_login() {
     let world = World::new();
     for user in ["token", "token@two"] {
         let proof = world.show(user, world.two.text.expose()).unwrap();
-        assert_eq!((proof.customer().as_str(), proof.login().as_str()), ("two", "app"));
+        assert_eq!((proof.customer().unwrap().as_str(), proof.login().as_str()), ("two", "app"));
         assert_eq!((proof.credential(), proof.token()), (Credential::Token, Some(world.two.prefix.as_str())));
         let candidate = candidate(&world.catalogue, &hints(&[("user", user)], None), NOW);
         let route = route(&world.catalogue, &candidate, proof, Some("two_main")).unwrap();
@@ -218,7 +218,7 @@ fn a_jwt_is_its_customers_login() {
         let jwt = world.jwt(|header, _| *header = json!({"alg": algorithm, "kid": kid}));
         for user in ["token", "token@two"] {
             let proof = world.show(user, &jwt).unwrap();
-            assert_eq!((proof.customer().as_str(), proof.login().as_str()), ("two", "app"));
+            assert_eq!((proof.customer().unwrap().as_str(), proof.login().as_str()), ("two", "app"));
             assert_eq!((proof.credential(), proof.until()), (Credential::Jwt, Some(NOW + 60)));
         }
         assert_eq!(world.why("token@one_spa", &jwt), "hints name different customers");

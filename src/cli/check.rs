@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use super::{ConfigFile, Failure, finish};
 use crate::config;
 use crate::customers::files::{self, References};
+use crate::routing::Operators;
 
 /// Arguments of `onevault check`.
 #[derive(Debug, clap::Args)]
@@ -26,6 +27,7 @@ pub fn run(args: &Args) -> ExitCode {
 fn check(args: &Args) -> Result<ExitCode, Failure> {
     let config =
         config::load(&args.config.path).map_err(|problems| Failure::Message(problems.to_string()))?;
+    Operators::read(&config.operators).map_err(Failure::Message)?;
     let references = if args.without_secrets { References::Leave } else { References::Follow };
     let mut out = io::stdout().lock();
     match files::load_with(&config.customers.configurations_dir, references) {

@@ -8,7 +8,10 @@ use super::{ConfigFile, Failure, Progress, finish};
 use crate::audit::Log;
 use crate::backend::{Cancels, Pools};
 use crate::config::{Certificate, Config};
+#[cfg(feature = "console")]
+use crate::console::Console;
 use crate::customers::reload::Reloader;
+use crate::routing::Operators;
 use crate::server::{self, Ended, Plan, What};
 use crate::session::{Parts, Sessions, Shared};
 use crate::telemetry;
@@ -50,6 +53,9 @@ fn serve(args: &Args) -> Result<ExitCode, Failure> {
         pools: Pools::new(shared_config),
         cancels: Cancels::new(config.limits.cancels_in_flight_max),
         audit: audit.clone(),
+        operators: Operators::read(&config.operators).map_err(Failure::Message)?,
+        #[cfg(feature = "console")]
+        console: Console::start(&config, &audit).map_err(Failure::Message)?,
     };
     let shared =
         Shared::new(parts).map_err(|_| Failure::Message("no random bytes from the system".into()))?;

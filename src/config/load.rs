@@ -54,7 +54,7 @@ fn parse(text: &str) -> Result<Config, Vec<Fault>> {
 /// Every number with the range it may have.
 fn numbers(config: &Config) -> Vec<([&'static str; 2], u64, RangeInclusive<u64>)> {
     let wide = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-    let Config { listen, limits, pool, audit, .. } = config;
+    let Config { listen, limits, pool, audit, console, .. } = config;
     let count = 1..=10_000_000;
     let time_ms = 1..=DAY_MS;
     vec![
@@ -76,11 +76,16 @@ fn numbers(config: &Config) -> Vec<([&'static str; 2], u64, RangeInclusive<u64>)
         (["pool", "idle_timeout_ms"], pool.idle_timeout_ms, time_ms.clone()),
         (["pool", "lifetime_ms"], pool.lifetime_ms, 1..=DAY_MS.saturating_mul(365)),
         (["pool", "scrub_timeout_ms"], pool.scrub_timeout_ms, time_ms.clone()),
-        (["audit", "stall_timeout_ms"], audit.stall_timeout_ms, time_ms),
+        (["audit", "stall_timeout_ms"], audit.stall_timeout_ms, time_ms.clone()),
         (["audit", "flush_interval_ms"], audit.flush_interval_ms, 1..=50),
         (["audit", "segment_bytes"], audit.segment_bytes, 1 << 20..=1 << 40),
         (["audit", "checkpoint_interval_ms"], audit.checkpoint_interval_ms, 100..=DAY_MS),
         (["audit", "buffer_bytes"], wide(audit.buffer_bytes), 4 << 10..=1 << 40),
+        (["console", "sessions_max"], wide(console.sessions_max), 1..=10_000),
+        (["console", "queries_max"], wide(console.queries_max), 1..=10_000),
+        (["console", "statement_timeout_ms"], console.statement_timeout_ms, time_ms),
+        (["console", "memory_bytes"], wide(console.memory_bytes), 1 << 20..=1 << 40),
+        (["console", "rows_max"], console.rows_max, 1..=1 << 40),
     ]
 }
 
@@ -223,7 +228,7 @@ zzz: 1
                 "5:17: `backends_max`: invalid type: string \"many\", expected usize",
                 "8:9: `mode`: unknown value `sesion`, did you mean `session`?",
                 "9:1: unknown key `zzz`, expected one of `listen`, `tls`, `customers`, `limits`, `pool`, \
-                 `audit`, `http`, `provision`, `log`",
+                 `audit`, `console`, `operators`, `http`, `provision`, `log`",
             ]
         );
     }

@@ -86,6 +86,7 @@ impl From<schema::Login> for Login {
             verifier: login.verifier.map(|verifier| verifier.0),
             valid_until: login.valid_until.map(|time| time.0.0),
             disabled: login.disabled,
+            auditor: login.auditor,
             clients_max: login.clients_max.map(|count| count.0.0),
             backends_max: login.backends_max.map(|count| count.0.0),
             pool_mode: login.pool.mode,

@@ -159,6 +159,8 @@ pub struct Login {
     pub valid_until: Option<i64>,
     /// Refused as if unknown.
     pub disabled: bool,
+    /// Reads the customer's audit log through the console, and reaches none of its databases.
+    pub auditor: bool,
     /// Clients at one time; absent: the customer's limit only.
     pub clients_max: Option<usize>,
     /// Backends that its clients hold at one time; absent: the customer's limit only.

@@ -99,6 +99,8 @@ pub(super) struct Login {
     pub(super) valid_until: Option<Text<Moment>>,
     #[serde(default)]
     pub(super) disabled: bool,
+    #[serde(default)]
+    pub(super) auditor: bool,
     pub(super) clients_max: Option<Text<Count>>,
     pub(super) backends_max: Option<Text<Count>>,
     #[serde(default)]

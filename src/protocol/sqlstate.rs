@@ -27,10 +27,16 @@ states! {
     PROTOCOL_VIOLATION = b"08P01";
     /// feature_not_supported
     FEATURE_NOT_SUPPORTED = b"0A000";
+    /// data_exception
+    DATA_EXCEPTION = b"22000";
     /// invalid_parameter_value
     INVALID_PARAMETER_VALUE = b"22023";
     /// active_sql_transaction
     ACTIVE_SQL_TRANSACTION = b"25001";
+    /// read_only_sql_transaction
+    READ_ONLY_TRANSACTION = b"25006";
+    /// in_failed_sql_transaction
+    IN_FAILED_TRANSACTION = b"25P02";
     /// idle_in_transaction_session_timeout
     IDLE_IN_TRANSACTION_TIMEOUT = b"25P03";
     /// invalid_authorization_specification
@@ -41,14 +47,32 @@ states! {
     INVALID_CATALOG_NAME = b"3D000";
     /// invalid_sql_statement_name
     INVALID_STATEMENT_NAME = b"26000";
+    /// invalid_cursor_name: no such portal
+    INVALID_CURSOR_NAME = b"34000";
+    /// syntax_error_or_access_rule_violation
+    SYNTAX_ERROR_OR_ACCESS = b"42000";
+    /// syntax_error
+    SYNTAX_ERROR = b"42601";
+    /// undefined_column
+    UNDEFINED_COLUMN = b"42703";
+    /// undefined_object
+    UNDEFINED_OBJECT = b"42704";
+    /// undefined_function
+    UNDEFINED_FUNCTION = b"42883";
+    /// undefined_table
+    UNDEFINED_TABLE = b"42P01";
     /// duplicate_prepared_statement
     DUPLICATE_STATEMENT = b"42P05";
     /// insufficient_privilege
     INSUFFICIENT_PRIVILEGE = b"42501";
+    /// out_of_memory
+    OUT_OF_MEMORY = b"53200";
     /// too_many_connections
     TOO_MANY_CONNECTIONS = b"53300";
     /// program_limit_exceeded
     PROGRAM_LIMIT_EXCEEDED = b"54000";
+    /// statement_too_complex
+    STATEMENT_TOO_COMPLEX = b"54001";
     /// object_not_in_prerequisite_state: `lastval()` and `currval()` where no sequence has stepped, among others
     NOT_IN_PREREQUISITE_STATE = b"55000";
     /// query_canceled

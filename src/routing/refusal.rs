@@ -27,6 +27,11 @@ pub enum Refusal {
         /// The database as the client calls it.
         name: String,
     },
+    /// Proven, but this login may not go there (42501).
+    Permission {
+        /// The database as the client calls it.
+        name: String,
+    },
 }
 
 impl Refusal {
@@ -53,6 +58,11 @@ impl Refusal {
             Self::Database { name } => {
                 Report::fatal(SqlState::INVALID_CATALOG_NAME, format!("database \"{name}\" does not exist"))
             }
+            Self::Permission { name } => Report::fatal(
+                SqlState::INSUFFICIENT_PRIVILEGE,
+                format!("permission denied for database \"{name}\""),
+            )
+            .detail("User does not have CONNECT privilege."),
         }
     }
 
@@ -65,6 +75,7 @@ impl Refusal {
             Self::TokenWithoutTls => "token without TLS",
             Self::Password { reason, .. } => reason.as_str(),
             Self::Database { .. } => "unknown database",
+            Self::Permission { .. } => "login may not use this database",
         }
     }
 }

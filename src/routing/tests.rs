@@ -296,7 +296,7 @@ proptest! {
         let good = agreed.is_some_and(|name| password == format!("pw of {name}"));
         prop_assert_eq!(log_in(&who, password).is_ok(), good);
         if let Ok(proof) = log_in(&who, password) {
-            prop_assert_eq!(proof.customer().as_str(), agreed.unwrap());
+            prop_assert_eq!(proof.customer().unwrap().as_str(), agreed.unwrap());
         }
     }
 

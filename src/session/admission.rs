@@ -27,11 +27,19 @@ use crate::stream::Stream;
 use crate::telemetry;
 
 use super::census::Counted;
+#[cfg(feature = "console")]
+use super::counter;
 use super::ledger::Ledger;
 use super::login::{self, LoginError};
 use super::mask::Mask;
 use super::pooled::Pooled;
 use super::{Registered, Shared, error};
+#[cfg(feature = "console")]
+use crate::auth::Proof;
+#[cfg(feature = "console")]
+use crate::console::Console;
+#[cfg(feature = "console")]
+use crate::customers::{Catalogue, RESERVED_DATABASE};
 
 /// A client that was greeted.
 pub(crate) struct Arrived {
@@ -78,7 +86,7 @@ struct TurnedAway {
     reason: String,
 }
 
-enum Told {
+pub(super) enum Told {
     Nothing,
     Report(Report),
     /// A server's own message, whole.
@@ -130,9 +138,19 @@ pub(crate) async fn admit(shared: &Arc<Shared>, mut arrived: Arrived) -> Option<
     let turned_away = match hints {
         Ok(hints) => {
             let catalogue = shared.catalogues.load_full();
-            let candidate = routing::candidate(&catalogue, &hints, telemetry::unix_seconds());
+            let now = telemetry::unix_seconds();
+            let candidate = if hints.mean_an_operator(&catalogue) {
+                routing::operator(&shared.operators, &hints, now)
+            } else {
+                routing::candidate(&catalogue, &hints, now)
+            };
             match enter(shared, &mut arrived, (&hints, &candidate)).await {
-                Ok(entered) => return begin(shared, arrived, entered).await,
+                Ok(Admission::Session(entered)) => return begin(shared, arrived, *entered).await,
+                #[cfg(feature = "console")]
+                Ok(Admission::Reading(entered)) => {
+                    Box::pin(counter::serve(shared, arrived, *entered)).await;
+                    return None;
+                }
                 Err(turned_away) => {
                     record(shared, &arrived, Some((&hints, &candidate)), &turned_away);
                     turned_away
@@ -147,6 +165,15 @@ pub(crate) async fn admit(shared: &Arc<Shared>, mut arrived: Arrived) -> Option<
     };
     say_no(&mut arrived.stream, turned_away.answer).await;
     None
+}
+
+/// Where a proven client goes.
+enum Admission {
+    /// To a database of its customer.
+    Session(Box<Entered>),
+    /// To the console.
+    #[cfg(feature = "console")]
+    Reading(Box<counter::Entered>),
 }
 
 /// A client whose place is ready.
@@ -169,7 +196,7 @@ async fn enter(
     shared: &Arc<Shared>,
     arrived: &mut Arrived,
     (hints, candidate): (&Hints, &Candidate),
-) -> Result<Entered, TurnedAway> {
+) -> Result<Admission, TurnedAway> {
     if shared.is_draining() {
         return Err(TurnedAway::refused(error::shutting_down(), "draining"));
     }
@@ -193,6 +220,12 @@ async fn enter(
         Err(_) => return Err(TurnedAway::refused(error::login_timeout(), "login timeout")),
     };
     let catalogue = shared.catalogues.load_full();
+    #[cfg(feature = "console")]
+    if hints.database() == Some(RESERVED_DATABASE)
+        && let Some(console) = &shared.console
+    {
+        return read(shared, console, &catalogue, candidate, proof).map(Box::new).map(Admission::Reading);
+    }
     let route = routing::route(&catalogue, candidate, proof, hints.database())
         .map_err(|refusal| TurnedAway::refused(refusal.report(), refusal.reason()))?;
     let counted = shared
@@ -201,7 +234,28 @@ async fn enter(
         .map_err(|limit| TurnedAway::refused(error::too_many_clients(limit), format!("limit {limit}")))?;
     let settings = Settings::new(hints.settings().iter().map(|(name, value)| (&**name, &**value)));
     let place = place(shared, &route, &settings).await?;
-    Ok(Entered { route, place, counted, session: shared.next_session() })
+    let session = shared.next_session();
+    Ok(Admission::Session(Box::new(Entered { route, place, counted, session })))
+}
+
+/// A place at the console for somebody who may read the log.
+#[cfg(feature = "console")]
+fn read(
+    shared: &Shared,
+    console: &Console,
+    catalogue: &Catalogue,
+    candidate: &Candidate,
+    proof: Proof,
+) -> Result<counter::Entered, TurnedAway> {
+    let turned_away =
+        |limit: &str| TurnedAway::refused(error::too_many_clients(limit), format!("limit {limit}"));
+    let reading = routing::reading(catalogue, candidate, proof)
+        .map_err(|refusal| TurnedAway::refused(refusal.report(), refusal.reason()))?;
+    let counted =
+        reading.customer().map(|customer| shared.census.enter_login(customer, reading.proof().login()));
+    let counted = counted.transpose().map_err(turned_away)?;
+    let place = console.enter().map_err(|_| turned_away("console.sessions_max"))?;
+    Ok(counter::Entered { reading, counted, place, session: shared.next_session() })
 }
 
 /// A backend, or a seat and what a server says of itself.
@@ -228,7 +282,7 @@ async fn place(shared: &Shared, route: &Route, settings: &Settings) -> Result<Pl
 /// The last messages before the session: what the server reports, the key to cancel, ready.
 async fn begin(shared: &Arc<Shared>, mut arrived: Arrived, entered: Entered) -> Option<Admitted> {
     let Entered { route, place, counted, session } = entered;
-    let registered = shared.register(session, route.customer().id.clone());
+    let registered = shared.register(session, Some(route.customer().id.clone()));
     let secret_bytes = secret_bytes(&arrived.startup);
     let mut out = Vec::with_capacity(1024);
     let Some((held, registration)) = settle(shared, (&route, session), place, secret_bytes, &mut out) else {
@@ -337,7 +391,7 @@ async fn negotiate(stream: &mut Stream, startup: &Startup) -> std::io::Result<()
 }
 
 /// The length of a cancel key's secret.
-fn secret_bytes(startup: &Startup) -> usize {
+pub(super) fn secret_bytes(startup: &Startup) -> usize {
     if startup.negotiated() >= Version::V3_2 { 32 } else { 4 }
 }
 
@@ -380,7 +434,7 @@ fn record(shared: &Shared, arrived: &Arrived, who: Option<(&Hints, &Candidate)>,
     );
 }
 
-async fn say_no(stream: &mut Stream, told: Told) {
+pub(super) async fn say_no(stream: &mut Stream, told: Told) {
     match told {
         Told::Nothing => {}
         Told::Report(report) => super::life::farewell(stream, &report).await,

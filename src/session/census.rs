@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::customers::Customer;
 use crate::ids::{CustomerId, LoginName};
 use crate::routing::Route;
 
@@ -28,9 +29,20 @@ impl Census {
     /// # Errors
     /// The name of the limit that is reached.
     pub(crate) fn enter(&self, route: &Route) -> Result<Counted, &'static str> {
-        let customer = route.customer();
-        let login_max = customer.logins.get(route.login()).and_then(|login| login.clients_max);
-        let (id, login) = (customer.id.clone(), route.login().clone());
+        self.enter_login(route.customer(), route.login())
+    }
+
+    /// Counts a client of this login in, wherever it goes.
+    ///
+    /// # Errors
+    /// The name of the limit that is reached.
+    pub(crate) fn enter_login(
+        &self,
+        customer: &Customer,
+        login: &LoginName,
+    ) -> Result<Counted, &'static str> {
+        let login_max = customer.logins.get(login).and_then(|login| login.clients_max);
+        let (id, login) = (customer.id.clone(), login.clone());
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let of_customer = counts.get(&(id.clone(), None)).copied().unwrap_or_default();
         let of_login = counts.get(&(id.clone(), Some(login.clone()))).copied().unwrap_or_default();

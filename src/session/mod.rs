@@ -13,6 +13,8 @@ mod changes;
 mod classify;
 mod commons;
 mod control;
+#[cfg(feature = "console")]
+mod counter;
 mod edge;
 mod effect;
 pub mod error;
@@ -51,8 +53,11 @@ use crate::audit;
 use crate::auth::throttle::Throttle;
 use crate::backend::{Cancels, Pools};
 use crate::config::Config;
+#[cfg(feature = "console")]
+use crate::console::Console;
 use crate::customers::{Catalogue, Catalogues, Status};
 use crate::ids::{CustomerId, SessionId};
+use crate::routing::Operators;
 use crate::tls::Greeter;
 
 use census::Census;
@@ -73,6 +78,11 @@ pub struct Shared {
     pub cancels: Cancels,
     /// The statement log.
     pub audit: audit::Log,
+    /// Who looks after OneVault.
+    pub operators: Operators,
+    /// The database `onevault`; `None`: there is none.
+    #[cfg(feature = "console")]
+    pub console: Option<Console>,
     census: Census,
     throttle: Throttle,
     commons: Commons,
@@ -86,7 +96,8 @@ pub struct Shared {
 /// A session in the register.
 #[derive(Debug)]
 struct Entry {
-    customer: CustomerId,
+    /// An operator's session has none.
+    customer: Option<CustomerId>,
     control: Arc<Control>,
 }
 
@@ -105,6 +116,11 @@ pub struct Parts {
     pub cancels: Cancels,
     /// The statement log.
     pub audit: audit::Log,
+    /// Who looks after OneVault.
+    pub operators: Operators,
+    /// The database `onevault`; `None`: there is none.
+    #[cfg(feature = "console")]
+    pub console: Option<Console>,
 }
 
 impl Shared {
@@ -115,7 +131,7 @@ impl Shared {
     pub fn new(parts: Parts) -> Result<Self, aws_lc_rs::error::Unspecified> {
         let mut mock_key = [0; 32];
         aws_lc_rs::rand::fill(&mut mock_key)?;
-        let Parts { config, catalogues, greeter, pools, cancels, audit } = parts;
+        let Parts { config, catalogues, greeter, pools, cancels, audit, operators, .. } = parts;
         Ok(Self {
             config,
             catalogues,
@@ -123,6 +139,9 @@ impl Shared {
             pools,
             cancels,
             audit,
+            operators,
+            #[cfg(feature = "console")]
+            console: parts.console,
             census: Census::default(),
             throttle: Throttle::default(),
             commons: Commons::default(),
@@ -160,13 +179,14 @@ impl Shared {
     /// Ends the sessions of customers that `catalogue` no longer has or has suspended, between two transactions.
     pub fn end_removed(&self, catalogue: &Catalogue) {
         self.tell(Order::Drain, |id| {
+            let Some(id) = id else { return false };
             catalogue.customer(id.as_str()).is_none_or(|customer| customer.status == Status::Suspended)
         });
     }
 
-    fn tell(&self, order: Order, whom: impl Fn(&CustomerId) -> bool) {
+    fn tell(&self, order: Order, whom: impl Fn(Option<&CustomerId>) -> bool) {
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        for entry in sessions.values().filter(|entry| whom(&entry.customer)) {
+        for entry in sessions.values().filter(|entry| whom(entry.customer.as_ref())) {
             entry.control.tell(order);
         }
     }
@@ -176,7 +196,7 @@ impl Shared {
     }
 
     /// Enters a session into the register; it leaves when the guard is dropped.
-    fn register(self: &Arc<Self>, id: SessionId, customer: CustomerId) -> Registered {
+    fn register(self: &Arc<Self>, id: SessionId, customer: Option<CustomerId>) -> Registered {
         let control = Arc::new(Control::default());
         let entry = Entry { customer, control: Arc::clone(&control) };
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).insert(id, entry);

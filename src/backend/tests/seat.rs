@@ -82,6 +82,7 @@ async fn a_logins_limit_is_named_and_is_no_other_logins() {
             verifier: None,
             valid_until: None,
             disabled: false,
+            auditor: false,
             clients_max: None,
             backends_max,
             pool_mode: None,

@@ -1,0 +1,115 @@
+//! Functions that tools ask a server about itself with, and the query engine does not have.
+//!
+//! What always holds: they answer what is true of a server with these tables, or NULL; none has an effect.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use datafusion::error::Result;
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use datafusion::prelude::SessionContext;
+
+/// Answer NULL: nothing is described, and there are no views, indexes, rules or functions of anybody's.
+const NOTHING: [&str; 14] = [
+    "obj_description",
+    "col_description",
+    "shobj_description",
+    "pg_get_viewdef",
+    "pg_get_functiondef",
+    "pg_get_indexdef",
+    "pg_get_ruledef",
+    "pg_get_triggerdef",
+    "pg_get_function_result",
+    "pg_get_function_arguments",
+    "pg_get_function_identity_arguments",
+    "pg_get_serial_sequence",
+    "pg_get_partition_constraintdef",
+    "pg_tablespace_location",
+];
+
+/// Answer true: everything there is may be seen.
+const TRUE: [&str; 9] = [
+    "pg_function_is_visible",
+    "pg_type_is_visible",
+    "pg_opclass_is_visible",
+    "pg_operator_is_visible",
+    "pg_collation_is_visible",
+    "has_function_privilege",
+    "has_column_privilege",
+    "has_type_privilege",
+    "pg_has_role",
+];
+
+/// Registers them all.
+pub(super) fn register(context: &SessionContext) {
+    let text = |value: &str| ScalarValue::Utf8(Some(value.to_owned()));
+    let constants = NOTHING
+        .iter()
+        .map(|name| (*name, ScalarValue::Utf8(None)))
+        .chain(TRUE.iter().map(|name| (*name, ScalarValue::Boolean(Some(true)))))
+        .chain([
+            ("pg_size_pretty", text("0 bytes")),
+            ("pg_table_size", ScalarValue::Int64(Some(0))),
+            ("pg_database_size", ScalarValue::Int64(Some(0))),
+            ("pg_is_in_recovery", ScalarValue::Boolean(Some(false))),
+            ("version", text("PostgreSQL 16.0 (OneVault console)")),
+        ]);
+    for (name, answer) in constants {
+        register_one(context, name, Answer::Always(answer));
+    }
+    register_one(context, "set_config", Answer::Argument(1));
+}
+
+fn register_one(context: &SessionContext, name: &'static str, answer: Answer) {
+    let signature = Signature::one_of(
+        vec![
+            datafusion::logical_expr::TypeSignature::VariadicAny,
+            datafusion::logical_expr::TypeSignature::Nullary,
+        ],
+        Volatility::Stable,
+    );
+    context.register_udf(ScalarUDF::new_from_shared_impl(Arc::new(Shim { name, answer, signature })));
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Answer {
+    Always(ScalarValue),
+    /// The argument with this number, from 0.
+    Argument(usize),
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Shim {
+    name: &'static str,
+    answer: Answer,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Shim {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        Ok(match &self.answer {
+            Answer::Always(value) => value.data_type(),
+            Answer::Argument(number) => arguments.get(*number).cloned().unwrap_or(DataType::Utf8),
+        })
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        Ok(match &self.answer {
+            Answer::Always(value) => ColumnarValue::Scalar(value.clone()),
+            Answer::Argument(number) => {
+                arguments.args.get(*number).cloned().unwrap_or(ColumnarValue::Scalar(ScalarValue::Utf8(None)))
+            }
+        })
+    }
+}

@@ -1,0 +1,161 @@
+//! The tables of schema `audit`: the log's records by class, for everybody's or for one customer's.
+//!
+//! What always holds: whose records a table shows is part of the table, decided when the session begins. No text of a query
+//! can widen it, because the other records never leave the reader.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::ScalarValue;
+use datafusion::error::Result;
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::streaming::StreamingTableExec;
+
+use super::batch::{Cell, schema};
+use super::scan::{Records, Scan, Source};
+use crate::audit::row::Column;
+use crate::ids::CustomerId;
+
+/// Which records a table shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    Statements,
+    Sessions,
+    Logins,
+    Events,
+}
+
+impl Which {
+    pub(super) const ALL: [Self; 4] = [Self::Statements, Self::Sessions, Self::Logins, Self::Events];
+
+    /// The table's name in schema `audit`.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Statements => "statements",
+            Self::Sessions => "sessions",
+            Self::Logins => "logins",
+            Self::Events => "events",
+        }
+    }
+
+    /// Whether a record belongs there, by its class and kind.
+    pub(super) fn takes(self, class: &str, kind: &str) -> bool {
+        match self {
+            Self::Statements => class == "statement",
+            Self::Sessions => class == "session",
+            Self::Logins => matches!(kind, "session_open" | "login_failed" | "connection_refused"),
+            Self::Events => class == "event" || class == "log",
+        }
+    }
+
+    /// Its columns, in the order of their tags, what may be long last.
+    pub(super) fn columns(self) -> Vec<Cell> {
+        let mut columns: Vec<Cell> =
+            Column::ALL.into_iter().filter(|column| self.has(*column)).map(Cell::Of).collect();
+        if self == Self::Statements {
+            columns.extend([Cell::Parameters, Cell::Text]);
+        }
+        columns
+    }
+
+    fn has(self, column: Column) -> bool {
+        use Column as C;
+        let of_client = matches!(
+            column,
+            C::Record | C::Time | C::Kind | C::Outcome | C::Customer | C::Node | C::Boot | C::Session
+        ) || matches!(
+            column,
+            C::Login | C::Database | C::ClientIp | C::ClientPort | C::Tls | C::ApplicationName | C::Clipped
+        );
+        let of_log = matches!(
+            column,
+            C::PreviousEnd | C::BytesCut | C::Program | C::GapSince | C::Attempts | C::Refused
+        );
+        match self {
+            Self::Statements => !of_log && column != C::Class,
+            Self::Sessions => {
+                of_client || matches!(column, C::Role | C::Credential | C::BackendPid | C::Message)
+            }
+            Self::Logins => of_client || matches!(column, C::Credential | C::Sqlstate | C::Message),
+            Self::Events => of_client || of_log || matches!(column, C::Class | C::Sqlstate | C::Message),
+        }
+    }
+}
+
+/// A table of the log.
+#[derive(Debug)]
+pub(super) struct LogTable {
+    which: Which,
+    source: Source,
+    /// Only this customer's records.
+    only: Option<CustomerId>,
+    columns: Vec<Cell>,
+    schema: SchemaRef,
+    /// The longest text that is shown, in bytes.
+    text_bytes_max: usize,
+}
+
+impl LogTable {
+    pub(super) fn new(which: Which, source: Source, only: Option<CustomerId>, text_bytes_max: usize) -> Self {
+        let columns = which.columns();
+        let schema = schema(&columns);
+        Self { which, source, only, columns, schema, text_bytes_max }
+    }
+}
+
+#[async_trait]
+impl TableProvider for LogTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let columns: Vec<Cell> = match projection {
+            Some(places) => places.iter().filter_map(|place| self.columns.get(*place).copied()).collect(),
+            None => self.columns.clone(),
+        };
+        let mut scan = Scan::new(self.which, self.source.clone(), columns, self.text_bytes_max);
+        scan.only.clone_from(&self.only);
+        for filter in filters {
+            if let Some((name, operator, value)) = comparison(filter) {
+                scan.narrow(name, operator, value);
+            }
+        }
+        let partition = Arc::new(Records::new(scan));
+        let schema = partition.schema_of();
+        Ok(Arc::new(StreamingTableExec::try_new(schema, vec![partition], None, [], false, limit)?))
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        let support = |filter: &&Expr| match comparison(filter) {
+            Some(("time" | "kind" | "customer" | "login", _, _)) => TableProviderFilterPushDown::Inexact,
+            Some(_) | None => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(support).collect())
+    }
+}
+
+/// A comparison of a column with a value, the column on the left.
+fn comparison(filter: &Expr) -> Option<(&str, Operator, &ScalarValue)> {
+    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = filter else { return None };
+    if let (Expr::Column(column), Expr::Literal(value, _)) = (left.as_ref(), right.as_ref()) {
+        return Some((column.name(), *op, value));
+    }
+    if let (Expr::Literal(value, _), Expr::Column(column)) = (left.as_ref(), right.as_ref()) {
+        return Some((column.name(), op.swap()?, value));
+    }
+    None
+}

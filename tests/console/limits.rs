@@ -1,0 +1,61 @@
+//! What a reader may cost: time, rows, memory, sessions; cancel requests and the end of the process.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{House, refused};
+use crate::support::messages;
+use crate::support::transcript::lines;
+use crate::support::wire::Wire;
+
+const ENDLESS: &str = "SELECT count(*) FROM generate_series(1, 100000) a, generate_series(1, 100000) b \
+                       WHERE a.value * b.value % 7 = 3";
+
+#[test]
+fn a_query_over_a_limit_ends_with_its_code_and_the_record_says_so() {
+    let house = House::with(json!({
+        "console": { "statement_timeout_ms": 1500, "rows_max": 100, "memory_bytes": 1 << 20, "sessions_max": 2 },
+    }));
+    let mut audrey = house.audrey();
+    let begun = Instant::now();
+    assert_eq!(audrey.sqlstate(ENDLESS), "57014");
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    assert_eq!(audrey.sqlstate("SELECT * FROM generate_series(1, 101)"), "54000");
+    assert_eq!(audrey.rows("SELECT * FROM generate_series(1, 100)").len(), 100);
+    let sorted = "SELECT value FROM generate_series(1, 1000000) ORDER BY value % 7919, value";
+    assert_eq!(audrey.sqlstate(sorted), "53200");
+    assert_eq!(audrey.sqlstate("SET statement_timeout = 50; SELECT 1"), "");
+    assert_eq!(audrey.value("SELECT 1"), "1");
+    let second = house.audrey();
+    assert!(refused(&house.vault, &house.operator()).contains("console.sessions_max"));
+    drop((audrey, second));
+    let records = house.vault.records(&["--kind", "log_read", "--grep", "generate_series"], 4);
+    let codes: Vec<_> = records.iter().map(|record| record["db.response.status_code"].as_str()).collect();
+    assert_eq!(codes, [Some("57014"), Some("54000"), None, Some("53200")]);
+    assert_eq!(records[0]["ov.outcome"], "cancelled");
+}
+
+#[test]
+fn a_cancel_request_stops_the_read_and_the_session_goes_on() {
+    let house = House::new();
+    let mut audrey = house.audrey();
+    let key = audrey.key.clone();
+    audrey.send(&messages::query(ENDLESS));
+    std::thread::sleep(Duration::from_millis(300));
+    Wire::plain(house.vault.port).send(&messages::cancel_request(key.0, &key.1));
+    let frames = lines(&audrey.until_ready()).join("\n");
+    assert!(frames.contains("57014") && frames.contains("user request"), "{frames}");
+    assert_eq!(audrey.value("SELECT 1"), "1");
+}
+
+#[test]
+fn a_draining_process_ends_idle_readers_at_once() {
+    let mut house = House::new();
+    let mut audrey = house.audrey();
+    assert_eq!(audrey.value("SELECT 1"), "1");
+    let begun = Instant::now();
+    house.vault.stop();
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(lines(&audrey.rest()).join("\n").contains("57P01"));
+}
