@@ -8,7 +8,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::entry::{LogGap, LogStart};
-use super::record::{Event, Long, NAME_BYTES_MAX, Statement, Stream, TEXT_INLINE_BYTES_MAX, Who};
+use super::record::{Copied, Event, Long, NAME_BYTES_MAX, Statement, Stream, TEXT_INLINE_BYTES_MAX, Who};
 
 /// Before each text or name: its length.
 pub(super) const LENGTH_BYTES: usize = 4;
@@ -32,6 +32,10 @@ pub(super) const EVENT: u8 = 10;
 
 /// At the end of a statement's body: its parameters follow.
 pub(super) const HAS_PARAMETERS: u8 = 1;
+/// At the end of a statement's body: how long it waited.
+pub(super) const HAS_WAIT: u8 = 2;
+/// At the end of a statement's body: what was copied.
+pub(super) const HAS_COPIED: u8 = 3;
 
 /// `usize` to `u64`; never loses anything on a machine this runs on.
 pub(super) fn wide(count: usize) -> u64 {
@@ -95,6 +99,7 @@ pub(super) fn put_statement(out: &mut Vec<u8>, intent: bool, who: &[u8], stateme
     put_name(out, statement.message);
     put_bytes(out, statement.text, TEXT_INLINE_BYTES_MAX);
     put_parameters(out, &statement.parameters);
+    put_rest(out, statement);
 }
 
 fn put_parameters(out: &mut Vec<u8>, parameters: &Long<'_>) {
@@ -119,6 +124,20 @@ pub(super) fn put_outcome(out: &mut Vec<u8>, session: u64, statement: &Statement
     put_name(out, statement.tag);
     put_name(out, statement.message);
     put_name(out, b"");
+    put_rest(out, statement);
+}
+
+fn put_rest(out: &mut Vec<u8>, statement: &Statement<'_>) {
+    if statement.wait_ns > 0 {
+        out.push(HAS_WAIT);
+        out.extend_from_slice(&statement.wait_ns.to_le_bytes());
+    }
+    if let Some(Copied { bytes, digest }) = statement.copied {
+        out.push(HAS_COPIED);
+        out.extend_from_slice(&bytes.to_le_bytes());
+        out.push(u8::from(digest.is_some()));
+        out.extend_from_slice(&digest.unwrap_or_default());
+    }
 }
 
 fn put_numbers(out: &mut Vec<u8>, statement: &Statement<'_>) {

@@ -5,12 +5,12 @@
 use std::net::{Ipv6Addr, SocketAddr};
 
 use super::body::{
-    CLIPPED, EVENT, HAS_PARAMETERS, INTENT, LOG_GAP, LOG_START, LOG_STOP, OUTCOME, PART, SESSION_CLOSE,
-    SESSION_OPEN, STATEMENT, VERSION,
+    CLIPPED, EVENT, HAS_COPIED, HAS_PARAMETERS, HAS_WAIT, INTENT, LOG_GAP, LOG_START, LOG_STOP, OUTCOME,
+    PART, SESSION_CLOSE, SESSION_OPEN, STATEMENT, VERSION,
 };
+use super::record::{Copied, EventKind, Kind, Long, Outcome, Stream};
 #[cfg(doc)]
 use super::record::{Event, Statement, Who};
-use super::record::{EventKind, Kind, Long, Outcome, Stream};
 
 /// Bytes of which perhaps only the beginning was kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -177,6 +177,10 @@ pub struct StatementRead<'a> {
     pub text: Bytes<'a>,
     /// See [`Statement`].
     pub parameters: Long<'a>,
+    /// See [`Statement`].
+    pub wait_ns: u64,
+    /// See [`Statement`].
+    pub copied: Option<Copied>,
 }
 
 /// [`Event`] as read.
@@ -372,10 +376,17 @@ impl<'a> Cursor<'a> {
             message: self.bytes()?,
             text: self.bytes()?,
             parameters: Long::default(),
+            wait_ns: 0,
+            copied: None,
         };
         while !self.0.is_empty() {
             match self.u8()? {
                 HAS_PARAMETERS => statement.parameters = self.long()?,
+                HAS_WAIT => statement.wait_ns = self.u64()?,
+                HAS_COPIED => {
+                    let (bytes, [has_digest], digest) = (self.u64()?, self.array()?, self.array()?);
+                    statement.copied = Some(Copied { bytes, digest: (has_digest != 0).then_some(digest) });
+                }
                 // A later version's.
                 _ => break,
             }

@@ -54,5 +54,6 @@ pub use health::{Health, State, Unavailable};
 pub use log::{Log, SessionLog};
 pub use open_error::OpenError;
 pub use record::{
-    Event, EventKind, Kind, Long, NAME_BYTES_MAX, Outcome, Statement, Stream, TEXT_INLINE_BYTES_MAX, Who,
+    Copied, Event, EventKind, Kind, Long, NAME_BYTES_MAX, Outcome, Statement, Stream, TEXT_INLINE_BYTES_MAX,
+    Who,
 };

@@ -105,6 +105,15 @@ impl<'a> Long<'a> {
     }
 }
 
+/// The data of a `COPY`, in either direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Copied {
+    /// Bytes of data, without the protocol's own.
+    pub bytes: u64,
+    /// HMAC-SHA-256 of them under the customer's mask key; `None` where nothing of values is recorded.
+    pub digest: Option<[u8; 32]>,
+}
+
 /// One execution.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Statement<'a> {
@@ -127,6 +136,10 @@ pub struct Statement<'a> {
     pub statement_name: &'a [u8],
     /// Name of the portal; empty: unnamed or none.
     pub portal: &'a [u8],
+    /// What was copied, where it is a `COPY` through the session.
+    pub copied: Option<Copied>,
+    /// How long it waited for a backend before it was looked at, in ns; not a part of `duration_ns`.
+    pub wait_ns: u64,
     /// Wall clock at arrival, in ns since 1970.
     pub started_ns: u64,
     /// From arrival to the last answer, in ns.

@@ -198,6 +198,13 @@ fn json_statement(object: &mut Object, statement: &StatementRead<'_>, whole: &Wh
     object.number("db.response.returned_rows", statement.rows);
     object.number("ov.bytes_in", statement.bytes_in);
     object.number("ov.bytes_out", statement.bytes_out);
+    if statement.wait_ns > 0 {
+        object.number("ov.wait_ns", statement.wait_ns);
+    }
+    if let Some(copied) = statement.copied {
+        object.number("ov.copy_bytes", copied.bytes);
+        copied.digest.iter().for_each(|digest| object.text("ov.copy_hmac", &hex(digest)));
+    }
     json_sqlstate(object, statement.sqlstate);
     some(object, "status_detail", statement.message);
     if statement.transaction_status != 0 {

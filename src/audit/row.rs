@@ -139,6 +139,9 @@ columns! {
     Refused = 37 "refused" "ov.refused" Number "Of a gap: calls that were refused";
     Clipped = 38 "clipped" "ov.clipped" Text "Columns that keep only their beginning, with their full lengths";
     ParameterBytes = 39 "parameter_bytes" "ov.parameter_bytes" Number "Length of the whole list of parameters";
+    WaitNs = 40 "wait_ns" "ov.wait_ns" Number "How long it waited for a backend before that, in ns";
+    CopyBytes = 41 "copy_bytes" "ov.copy_bytes" Number "Of a COPY: bytes of its data";
+    CopyHmac = 42 "copy_hmac" "ov.copy_hmac" Raw "Of a COPY: HMAC-SHA-256 of its data under the customer's mask key";
 }
 
 /// A record of a log. Its text is apart, because it may be long: see [`Shown::text`].
@@ -343,6 +346,13 @@ impl<'a> Row<'a> {
         self.number(Column::TextBytes, statement.text_bytes);
         if statement.parameters.bytes > 0 {
             self.number(Column::ParameterBytes, statement.parameters.bytes);
+        }
+        if statement.wait_ns > 0 {
+            self.number(Column::WaitNs, statement.wait_ns);
+        }
+        if let Some(copied) = statement.copied {
+            self.number(Column::CopyBytes, copied.bytes);
+            copied.digest.iter().for_each(|digest| self.owned(Column::CopyHmac, digest));
         }
     }
 

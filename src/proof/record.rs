@@ -24,7 +24,7 @@ const TIME: u8 = 2;
 const CLASS: u8 = 3;
 
 /// Names of columns by their tags, from 1.
-const NAMES: [&str; 39] = [
+const NAMES: [&str; 42] = [
     "record",
     "time",
     "class",
@@ -64,9 +64,12 @@ const NAMES: [&str; 39] = [
     "refused",
     "clipped",
     "parameter_bytes",
+    "wait_ns",
+    "copy_bytes",
+    "copy_hmac",
 ];
 /// Tags of numbers; other columns hold bytes.
-const NUMBERS: [u8; 17] = [1, 2, 9, 15, 18, 19, 22, 23, 25, 26, 27, 31, 33, 35, 36, 37, 39];
+const NUMBERS: [u8; 19] = [1, 2, 9, 15, 18, 19, 22, 23, 25, 26, 27, 31, 33, 35, 36, 37, 39, 40, 41];
 /// Names of long columns by their tags, from [`LONG`].
 const LONG_NAMES: [&str; 2] = ["text", "parameters"];
 

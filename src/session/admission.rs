@@ -315,16 +315,16 @@ async fn begin(shared: &Arc<Shared>, mut arrived: Arrived, entered: Entered) -> 
 /// How a customer's values are recorded. Without the key that masks them there is no record, and so no session.
 fn mask(shared: &Shared, customer: &Customer) -> Result<Mask, Unavailable> {
     let handling = customer.audit_parameters(shared.config.audit.parameters);
-    let mut key = Zeroizing::new([0; 32]);
+    let (mut key, keyring) = (Zeroizing::new([0; 32]), shared.audit.keyring());
     if handling == Parameters::Masked
-        && let Some(keyring) = shared.audit.keyring()
+        && let Some(keyring) = &keyring
     {
         key = keyring.mask_key(customer.id.as_str()).map_err(|error| {
             tracing::error!(customer = customer.id.as_str(), %error, "values cannot be masked");
             Unavailable::Failing
         })?;
     }
-    Ok(Mask::new(handling, &key))
+    Ok(Mask::new(handling, &key).with(keyring.map(|keyring| (keyring, customer.id.as_str().into()))))
 }
 
 /// Writes the greeting and makes what the relay begins with. `None`: there are no random bytes for a key.

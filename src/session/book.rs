@@ -16,7 +16,7 @@ use crate::telemetry;
 use super::arena::{Arena, Span};
 use super::lease::Request;
 use super::mask::Mask;
-use super::op::{Op, Text, failure, kind, rows_of};
+use super::op::{Op, Stream, Text, failure, kind, rows_of};
 use super::statements::{Bound, Parsed, Statements, Unfinished};
 
 mod long;
@@ -47,6 +47,8 @@ pub(crate) struct Book {
     counts: telemetry::Statements,
     pub(crate) arena: Arena,
     sequence: u64,
+    /// How long what comes next has waited for a backend, in ns.
+    wait_ns: u64,
     /// Executions that are complete but for the transaction status.
     unready: Vec<Op>,
     clock: (Instant, Duration),
@@ -69,6 +71,7 @@ impl Book {
             counts,
             arena: Arena::default(),
             sequence: 0,
+            wait_ns: 0,
             unready: Vec::new(),
             clock: (Instant::now(), telemetry::wall_clock()),
         }
@@ -91,14 +94,34 @@ impl Book {
         Op::new(started, self.arena.keep(b""), bytes_in)
     }
 
+    /// Something runs.
+    fn running(&mut self, bytes_in: u64) -> Op {
+        let (sequence, wait_ns) = (self.next_sequence(), std::mem::take(&mut self.wait_ns));
+        self.op(bytes_in).running(sequence, wait_ns)
+    }
+
+    /// What comes next has waited for a backend.
+    pub(crate) fn waited(&mut self, wait: Duration) {
+        self.wait_ns = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
+    }
+
+    /// Data of a `COPY`, or the next piece of it.
+    pub(crate) fn copied(&self, op: &mut Op, data: &[u8]) {
+        let stream =
+            op.copied.get_or_insert_with(|| Box::new(Stream { bytes: 0, digest: self.mask.stream() }));
+        stream.bytes = stream.bytes.saturating_add(count(data));
+        if let Some(digest) = &mut stream.digest {
+            digest.update(data);
+        }
+    }
+
     const fn next_sequence(&mut self) -> u64 {
         self.sequence = self.sequence.saturating_add(1);
         self.sequence
     }
 
     pub(crate) fn query(&mut self, text: &[u8], bytes: u64) -> Op {
-        let sequence = self.next_sequence();
-        let mut op = self.op(bytes).running(sequence);
+        let mut op = self.running(bytes);
         op.text = self.keep_text(text);
         op
     }
@@ -136,8 +159,8 @@ impl Book {
     }
 
     pub(crate) fn execution(&mut self, portal: &[u8], (text, list): (Text, Bound<Span>), bytes: u64) -> Op {
-        let sequence = self.next_sequence();
-        Op { text, list, ..self.named(b"", portal, bytes).running(sequence) }
+        let (sequence, wait_ns) = (self.next_sequence(), std::mem::take(&mut self.wait_ns));
+        Op { text, list, ..self.named(b"", portal, bytes).running(sequence, wait_ns) }
     }
 
     /// `write_ahead`: the intent is recorded now.

@@ -7,6 +7,8 @@
 //! In `write_ahead` a request's intent is recorded when it is read, before its bytes go on; in the other modes one
 //! joined record is written when the outcome is known, an `Execute`'s at its `ReadyForQuery`.
 
+use std::time::Duration;
+
 use crate::audit::{Kind, Outcome, SessionLog, Ticket, Unavailable};
 use crate::config::AuditMode;
 use crate::protocol::fields::Fields;
@@ -144,7 +146,12 @@ impl Ledger {
                 let op = self.book.named(b"", b"", bytes);
                 self.send(Request::CopyEnd, op.with(note));
             }
-            frontend::COPY_DATA => self.copy_data(bytes),
+            frontend::COPY_DATA => {
+                if let Some(op) = self.lease.current() {
+                    op.bytes_in = op.bytes_in.saturating_add(bytes);
+                }
+                self.copied(body);
+            }
             _ => {}
         }
     }
@@ -262,10 +269,16 @@ impl Ledger {
         }
     }
 
-    fn copy_data(&mut self, bytes: u64) {
-        if let Some(op) = self.lease.current() {
-            op.bytes_in = op.bytes_in.saturating_add(bytes);
+    /// Data of a `COPY` goes by, or the next piece of it.
+    pub(crate) fn copied(&mut self, data: &[u8]) {
+        if let Some(op) = self.lease.current().filter(|op| op.is_execution()) {
+            self.book.copied(op, data);
         }
+    }
+
+    /// What is looked at next has waited for a backend.
+    pub(crate) fn waited(&mut self, wait: Duration) {
+        self.book.waited(wait);
     }
 
     /// Notes a message from the server. Of a long one `body` may be only the beginning.
@@ -293,7 +306,12 @@ impl Ledger {
                 }
                 Answer::CopyIn => op.copy = Some(Kind::CopyIn),
                 Answer::CopyOut => op.copy = Some(Kind::CopyOut),
-                Answer::CopyStream if op.copy.is_some() => return fate,
+                Answer::CopyStream if op.copy.is_some() => {
+                    if tag == backend::COPY_DATA {
+                        self.book.copied(op, body);
+                    }
+                    return fate;
+                }
                 Answer::ParameterDescription if body.len() < total_bytes.saturating_sub(HEADER_BYTES) => {}
                 Answer::ParameterDescription => {
                     self.book.names.described(self.book.arena.get(op.name), views::types(body));

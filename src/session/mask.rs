@@ -6,8 +6,11 @@
 //!
 //! A masked value is its type, a colon, and the first 16 hexadecimal digits of HMAC-SHA-256 of the value under the mask key.
 
+use std::sync::Arc;
+
 use aws_lc_rs::hmac::{Context, HMAC_SHA256, Key, Tag};
 
+use crate::audit::keys::Keyring;
 use crate::config::Parameters as Handling;
 
 mod list;
@@ -26,12 +29,35 @@ const DIGITS: usize = 16;
 pub(crate) struct Mask {
     handling: Handling,
     key: Key,
+    /// Where the customer's mask key is, for what is not masked but digested.
+    keys: Option<(Arc<Keyring>, Box<str>)>,
 }
 
 impl Mask {
     /// `key` is the customer's mask key; any will do for values that are not masked.
     pub(crate) fn new(handling: Handling, key: &[u8; 32]) -> Self {
-        Self { handling, key: Key::new(HMAC_SHA256, key) }
+        Self { handling, key: Key::new(HMAC_SHA256, key), keys: None }
+    }
+
+    /// With the keyring that has the customer's mask key.
+    pub(crate) fn with(self, keys: Option<(Arc<Keyring>, Box<str>)>) -> Self {
+        Self { keys, ..self }
+    }
+
+    /// What makes the digest of the data of a `COPY`.
+    pub(crate) fn stream(&self) -> Option<Context> {
+        match self.handling {
+            Handling::None => None,
+            Handling::Masked => Some(self.context()),
+            Handling::Full => {
+                let (keyring, customer) = self.keys.as_ref()?;
+                let key = keyring.mask_key(customer);
+                if let Err(error) = &key {
+                    tracing::error!(%customer, %error, "the data of a COPY has no digest in the log");
+                }
+                Some(Context::with_key(&Key::new(HMAC_SHA256, &*key.ok()?)))
+            }
+        }
     }
 
     /// Whether values are recorded at all.

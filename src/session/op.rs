@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use aws_lc_rs::hmac::Context;
+
 use crate::audit::{Kind, Outcome};
 use crate::protocol::sqlstate::SqlState;
 
@@ -26,6 +28,10 @@ pub(crate) struct Op {
     pub(crate) list: Bound<Span>,
     pub(crate) closes_statement: bool,
     pub(crate) copy: Option<Kind>,
+    /// The data of a `COPY`.
+    pub(crate) copied: Option<Box<Stream>>,
+    /// How long it waited for a backend, in ns.
+    pub(crate) wait_ns: u64,
     pub(crate) rows: u64,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
@@ -38,6 +44,13 @@ pub(crate) struct Op {
     pub(crate) note: Note,
     /// Whether it runs something.
     pub(crate) runs: bool,
+}
+
+/// Data as it goes by.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) bytes: u64,
+    pub(crate) digest: Option<Context>,
 }
 
 /// A text: here, with a prepared statement, or recorded in parts.
@@ -60,6 +73,8 @@ impl Op {
             list: Bound::Nothing,
             closes_statement: false,
             copy: None,
+            copied: None,
+            wait_ns: 0,
             rows: 0,
             bytes_in,
             bytes_out: 0,
@@ -72,9 +87,9 @@ impl Op {
         }
     }
 
-    /// With its number, for it runs something.
-    pub(crate) fn running(self, sequence: u64) -> Self {
-        Self { sequence, runs: true, ..self }
+    /// With its number, for it runs something; how long it waited for a backend, in ns.
+    pub(crate) fn running(self, sequence: u64, wait_ns: u64) -> Self {
+        Self { sequence, wait_ns, runs: true, ..self }
     }
 
     /// Whether this request runs something.

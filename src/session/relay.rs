@@ -10,6 +10,7 @@
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use crate::audit::Unavailable;
 use crate::backend::{Lease, Stopping};
@@ -104,6 +105,8 @@ pub(crate) struct Relay<'a> {
     down: Half,
     /// What the client has sent waits for a backend.
     is_kept: bool,
+    /// Since when, where it is more than a moment.
+    waits_since: Option<Instant>,
     /// A message must not go on before more is answered.
     waits: bool,
     /// What goes to a new backend ahead of everything.
@@ -172,6 +175,7 @@ impl<'a> Relay<'a> {
             up: Half::new(message_bytes_max),
             down: Half::new(MESSAGE_BYTES_MAX),
             is_kept: false,
+            waits_since: None,
             waits: false,
             first: None,
             is_lost: false,

@@ -1,5 +1,6 @@
 //! What a conversation on the wire leaves in the log: each case is what a client says, and exactly the records of it.
 
+mod corpus;
 mod parameters;
 mod secrets;
 mod values;

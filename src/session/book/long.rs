@@ -70,10 +70,7 @@ impl Book {
     /// message but `Query`, `Parse`, `Bind` and `FunctionCall`. `types` are those of a `Bind`'s statement.
     pub(crate) fn long(&mut self, tag: u8, body: &[u8], bytes: u64) -> Option<(Box<Long>, usize)> {
         let (of, op, rest) = match tag {
-            frontend::QUERY => {
-                let sequence = self.next_sequence();
-                (Of::Query, self.op(bytes).running(sequence), body)
-            }
+            frontend::QUERY => (Of::Query, self.running(bytes), body),
             frontend::PARSE => {
                 // Like an `Execute`, it begins with its name.
                 let name = views::execute(body);

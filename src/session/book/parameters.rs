@@ -5,10 +5,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::audit::{Kind, Long as Recorded, Outcome, Statement as Record};
+use crate::audit::{Copied, Kind, Long as Recorded, Outcome, Statement as Record};
 use crate::protocol::frontend::{Bind, has_parameters};
 use crate::session::arena::{Arena, Span};
-use crate::session::op::Op;
+use crate::session::op::{Op, Stream};
 use crate::session::statements::{Bound, Statements, significant};
 
 use super::{Book, count, is_kept};
@@ -51,8 +51,7 @@ impl Book {
 
     /// A function is called, with arguments that are still to come.
     pub(super) fn call(&mut self, oid: u32, bytes: u64) -> Op {
-        let sequence = self.next_sequence();
-        let mut op = self.op(bytes).running(sequence);
+        let mut op = self.running(bytes);
         op.text = self.own_text(format!("function call of oid {oid}").as_bytes());
         op
     }
@@ -103,6 +102,8 @@ pub(super) fn record<'a>(
         text_parts: parts.map_or(0, |(_, parts)| parts),
         text_ref: parts.map(|(sequence, _)| sequence).filter(|sequence| *sequence != op.sequence),
         parameters: parameters((arena, names), op),
+        copied: op.copied.as_ref().filter(|_| op.copy.is_some()).map(|stream| copied(stream)),
+        wait_ns: op.wait_ns,
         statement_name: op.text.statement.as_ref().map_or(arena.get(op.name), |statement| &statement.name),
         portal: arena.get(op.portal),
         started_ns: u64::try_from(started.as_nanos()).unwrap_or(u64::MAX),
@@ -117,6 +118,11 @@ pub(super) fn record<'a>(
         transaction_status: status,
         outcome: Outcome::Unknown,
     }
+}
+
+fn copied(stream: &Stream) -> Copied {
+    let tag = stream.digest.as_ref().map(|digest| digest.clone().sign());
+    Copied { bytes: stream.bytes, digest: tag.and_then(|tag| tag.as_ref().try_into().ok()) }
 }
 
 /// Whatever became of the memory of the `Bind`, its portal has its list.

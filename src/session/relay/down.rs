@@ -94,7 +94,12 @@ impl Relay<'_> {
             let skim = |tag| matches!(tag, backend::DATA_ROW | backend::COPY_DATA);
             let (fate, behind) = match self.down.walker.step(rest, skim) {
                 Ok((Step::Hold, _)) => break,
-                Ok((Step::Part { .. }, behind)) => (self.part_fate, behind),
+                Ok((Step::Part { tag, part, .. }, behind)) => {
+                    if tag == backend::COPY_DATA {
+                        self.ledger.copied(part);
+                    }
+                    (self.part_fate, behind)
+                }
                 Ok((Step::Whole(frame), behind)) => {
                     let fate = self.answer((frame.tag, frame.body()), frame.raw.len());
                     heard.ready_for_query |= frame.tag == backend::READY_FOR_QUERY;

@@ -1,6 +1,7 @@
 //! From the client to its backend.
 
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use crate::protocol::frame::{FrameError, HEADER_BYTES};
 use crate::protocol::frontend as views;
@@ -117,6 +118,7 @@ impl Relay<'_> {
                 return self.refuse_up(bytes);
             }
             if !self.take_lease() {
+                self.waits_since.get_or_insert_with(Instant::now);
                 self.keep(bytes);
                 return Poll::Ready(None);
             }
@@ -144,6 +146,9 @@ impl Relay<'_> {
     }
 
     fn walk_up(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Option<End>> {
+        if let Some(since) = self.waits_since.take() {
+            self.ledger.waited(since.elapsed());
+        }
         let mut passage = Passage::default();
         if let Some(first) = self.first.take() {
             passage.put(&first);
@@ -236,6 +241,7 @@ impl Relay<'_> {
                     self.ledger.requested(tag, body, total_bytes, note);
                 }
             }
+            Step::Part { tag: frontend::COPY_DATA, part, .. } => self.ledger.copied(part),
             Step::Part { part, last, .. } => self.part(part, last),
         }
         Ok(Some(behind))
