@@ -7,6 +7,8 @@ mod support;
 #[cfg(test)]
 mod archive;
 #[cfg(test)]
+mod audit_keys;
+#[cfg(test)]
 mod audit_log;
 #[cfg(test)]
 mod cancel;

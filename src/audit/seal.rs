@@ -88,6 +88,12 @@ impl Sealer {
         }
     }
 
+    /// Whether the key of a log is at hand, so that it need not be read or made.
+    pub(super) fn has_key(&self, log: u32) -> bool {
+        let key = usize::try_from(log).ok().and_then(|at| self.keys.get(at)).and_then(Option::as_ref);
+        key.is_some_and(|key| key.month == self.month)
+    }
+
     /// The key of a log, made durably where there is none yet.
     pub(super) fn key(&mut self, logs: &Logs, log: u32) -> Result<&BodyKey, KeyError> {
         let at = usize::try_from(log).unwrap_or(usize::MAX);

@@ -1,5 +1,6 @@
 //! The log as a whole, on a real folder.
 
+mod disks;
 mod killed;
 mod sealed;
 

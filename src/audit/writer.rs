@@ -260,6 +260,10 @@ impl<D: Disk> Writer<D> {
             self.frame(body);
             return Ok(true);
         };
+        if !self.sealer.has_key(log) {
+            // Making a key takes a while: what is there goes first, and the watchdog sees that something happens.
+            self.flush()?;
+        }
         let sealed = self.sealer.key(&self.gate.logs, log).and_then(|key| {
             let added =
                 journal::append(&mut self.batch, &mut self.at.link, self.batch_records, Some(key), body);

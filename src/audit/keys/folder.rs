@@ -19,9 +19,9 @@ use crate::audit::disk::{open_file, open_folder};
 const LOCK_NAME: &str = "keys.lock";
 const ENDING: &str = ".key";
 const UNFINISHED: &str = ".key.new";
-/// Another process that holds the lock for longer is in the way. Short, because the writer of the log waits here; a file is
-/// replaced within some milliseconds.
-const LOCK_TIME: Duration = Duration::from_millis(50);
+/// Another process that holds the lock for longer is in the way. Short, because the writer of the log waits here, and
+/// long enough for a busy disk to sync the few files of one replacement.
+const LOCK_TIME: Duration = Duration::from_millis(500);
 
 /// The file name of a key.
 pub(super) fn key_name(number: u32) -> String {
