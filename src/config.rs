@@ -342,6 +342,8 @@ impl Default for Audit {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Archive {
+    /// Seals the journal into files in the background.
+    pub enabled: bool,
     /// `s3://bucket/prefix`, `gs://`, `az://` or `file://`; absent: the folder `archive` in the log's.
     pub url: Option<String>,
     /// Another address of the store than the usual one, such as `http://127.0.0.1:9000`.
@@ -356,7 +358,14 @@ pub struct Archive {
 
 impl Default for Archive {
     fn default() -> Self {
-        Self { url: None, endpoint: None, region: None, interval_s: 3_600, journal_bytes_max: 1 << 30 }
+        Self {
+            enabled: false,
+            url: None,
+            endpoint: None,
+            region: None,
+            interval_s: 3_600,
+            journal_bytes_max: 1 << 30,
+        }
     }
 }
 

@@ -470,6 +470,7 @@ impl Gate {
             refused: self.refused.load(Ordering::Relaxed),
             logs_failing: wide(self.logs.failing()),
             unsigned: None,
+            unarchived: None,
         }
     }
 }

@@ -72,4 +72,6 @@ pub struct Health {
     pub logs_failing: u64,
     /// Why no checkpoints are signed; nothing: they are.
     pub unsigned: Option<String>,
+    /// Why nothing goes into the archive; the journal is kept until it does.
+    pub unarchived: Option<String>,
 }

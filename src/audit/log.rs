@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::archive::life as archive;
 use super::attend;
 use super::body::{self, put_name, wide};
 use super::disk::{Directory, Disk, FolderError};
@@ -37,11 +38,15 @@ struct Open {
     boot: [u8; 16],
     keyring: Arc<Keyring>,
     notary: OnceLock<Life>,
+    archive: OnceLock<archive::Life>,
 }
 
 impl Open {
     /// The writer ends first: what it wrote last is signed, too.
     fn close(&self) {
+        if let Some(archive) = self.archive.get() {
+            archive.close();
+        }
         self.gate.close(self.close_limit);
         if let Some(notary) = self.notary.get() {
             notary.close();
@@ -108,6 +113,14 @@ impl Log {
         let life = started.map_err(|error| OpenError::Io(config.directory.clone(), error))?;
         let told = life.told();
         open.gate.before_shred.set(Box::new(move |customer, keys| told.may_go(customer, keys)));
+        if config.archive.enabled {
+            let notary = evidence::folder_of(&config.directory);
+            let started = archive::start(config, notary, Arc::clone(&open.keyring));
+            let started = started.map_err(|error| OpenError::Io(config.directory.clone(), error))?;
+            if open.archive.set(started).is_err() {
+                tracing::error!("the audit log's archive was started twice");
+            }
+        }
         if open.notary.set(life).is_err() {
             tracing::error!("the audit log's notary was started twice");
         }
@@ -147,8 +160,8 @@ impl Log {
         let watched = Arc::clone(&gate);
         std::thread::Builder::new().name("audit-watch".into()).spawn(move || watch(&watched, stall))?;
         attend::start(&gate, &keyring)?;
-        let notary = OnceLock::new();
-        Ok(Self(Some(Arc::new(Open { gate, close_limit, boot, keyring, notary }))))
+        let (notary, archive) = (OnceLock::new(), OnceLock::new());
+        Ok(Self(Some(Arc::new(Open { gate, close_limit, boot, keyring, notary, archive }))))
     }
 
     /// A log that records nothing: for measurements and tests of other things.
@@ -222,6 +235,13 @@ impl Log {
         poll_fn(|cx| open.gate.poll_durable(ticket, &waiter, cx)).await
     }
 
+    /// The first segment of the journal that is not in the archive whole; 0: not known yet, or the log is off.
+    #[must_use]
+    pub fn first_unarchived_segment(&self) -> u64 {
+        let archive = self.0.as_ref().and_then(|open| open.archive.get());
+        archive.map_or(0, archive::Life::needed_segment)
+    }
+
     /// Whether the log works, and how much waits.
     #[must_use]
     pub fn health(&self) -> Health {
@@ -236,8 +256,13 @@ impl Log {
                 refused: 0,
                 logs_failing: 0,
                 unsigned: None,
+                unarchived: None,
             },
-            |open| Health { unsigned: open.notary.get().and_then(Life::trouble), ..open.gate.health() },
+            |open| Health {
+                unsigned: open.notary.get().and_then(Life::trouble),
+                unarchived: open.archive.get().and_then(archive::Life::trouble),
+                ..open.gate.health()
+            },
         )
     }
 

@@ -110,6 +110,7 @@ impl Edge for Sessions {
             "waiting_bytes": health.waiting_bytes,
             "refused": health.refused,
             "unsigned": health.unsigned,
+            "unarchived": health.unarchived,
         });
         (writable, told)
     }

@@ -61,11 +61,21 @@ pub trait Keys: Send + Sync {
     /// # Errors
     /// [`KeyError::Shredded`] where it was destroyed, and why else it cannot be had.
     fn file_key(&self, number: u32) -> Result<Secret, KeyError>;
+
+    /// The number of a data key for a file of records that have none, as the first of a journal: the log's at that time.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    fn number_for(&self, log: &str, time_ns: u64) -> Result<u32, KeyError>;
 }
 
 impl Keys for Keyring {
     fn file_key(&self, number: u32) -> Result<Secret, KeyError> {
         Ok(self.by_number(number)?.derive(PURPOSE))
+    }
+
+    fn number_for(&self, log: &str, time_ns: u64) -> Result<u32, KeyError> {
+        Ok(self.current(log, time_ns)?.number())
     }
 }
 

@@ -7,6 +7,7 @@
 //! ```text
 //! name.rs    names, and which files to read        file.rs   one file: written and read
 //! check.rs   whether a file is what its name says   place.rs  where files are kept
+//! follower.rs  follows the journal behind the notary   life.rs  the thread
 //! sealer.rs  gathers records and puts files; merge.rs makes one of a day's many
 //! ```
 
@@ -14,6 +15,8 @@ pub mod check;
 #[cfg(test)]
 mod examples;
 pub mod file;
+mod follower;
+pub(in crate::audit) mod life;
 pub mod name;
 pub mod place;
 pub mod sealer;

@@ -127,8 +127,12 @@ pub(super) fn make_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    DirBuilder::new().mode(0o700).recursive(true).create(path)?;
-    path.ancestors().skip(1).filter(|above| above.is_dir()).take(4).try_for_each(sync_folder)
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_folder(above)?;
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        Ok(()) | Err(_) => sync_folder(above),
+    }
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {

@@ -75,7 +75,7 @@ struct Gathered {
     builder: Builder,
     bytes: usize,
     first: u64,
-    /// Number of the data key of the first record: the file's.
+    /// Number of the data key of the first record that has one: the file's.
     key: u32,
     /// The earliest day on which a record began, and the latest on which one ended.
     days: (Day, Day),
@@ -249,7 +249,7 @@ impl Sealer {
         };
         let path = self.spool.join("next.unsealed");
         let put = gathered
-            .write(&path, self.keys.as_ref())
+            .write(&path, log, self.keys.as_ref())
             .and_then(|bytes| Ok((bytes, self.place.put(&name, &path)?)));
         let bytes = match put {
             Ok((bytes, ())) => bytes,
@@ -274,6 +274,9 @@ impl Sealer {
 
 impl Gathered {
     fn push(&mut self, leaf: Leaf, row: &Row<'_>, whole: &Whole<'_>) -> Result<(), BadBatch> {
+        if self.key == 0 {
+            self.key = leaf.key;
+        }
         let before = self.builder.bytes();
         self.builder.push(leaf, row, whole)?;
         self.bytes = self.bytes.saturating_add(self.builder.bytes().saturating_sub(before));
@@ -284,7 +287,10 @@ impl Gathered {
     }
 
     /// Writes a file; answers its size.
-    fn write(&mut self, path: &Path, keys: &dyn Keys) -> Result<u64, FileError> {
+    fn write(&mut self, path: &Path, log: &str, keys: &dyn Keys) -> Result<u64, FileError> {
+        if self.key == 0 {
+            self.key = keys.number_for(log, self.days.1.begin_ns()).map_err(FileError::Key)?;
+        }
         if self.builder.rows() > 0 {
             self.batches.push(self.builder.finish()?);
         }

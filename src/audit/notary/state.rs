@@ -73,7 +73,7 @@ impl State {
     }
 
     /// Writes the file, for good.
-    pub(super) fn write(&self, folder: &Path) -> Result<(), Trouble> {
+    pub(in crate::audit) fn write(&self, folder: &Path) -> Result<(), Trouble> {
         let replaced = replace(folder, NAME, self.encode().as_bytes());
         replaced.map_err(|error| Trouble::Files(folder.join(NAME), error))
     }

@@ -27,7 +27,7 @@ impl Sealer {
             |sealer: &Self| sealer.place.list(log).map_err(|error| SealError::List(log.to_owned(), error));
         let mut gone = self.clear(&listed(self)?, leaf_check)?;
         for group in groups(&listed(self)?, today) {
-            match self.merge_group(&group, leaf_check) {
+            match self.merge_group(log, &group, leaf_check) {
                 Ok(()) => gone = gone.saturating_add(group.len().saturating_sub(1)),
                 // Nobody can read these any more; they go by their age.
                 Err(SealError::File(_, FileError::Key(KeyError::Shredded(_)))) => {}
@@ -66,7 +66,7 @@ impl Sealer {
         Ok(())
     }
 
-    fn merge_group(&self, group: &[Name], leaf_check: LeafCheck<'_>) -> Result<(), SealError> {
+    fn merge_group(&self, log: &str, group: &[Name], leaf_check: LeafCheck<'_>) -> Result<(), SealError> {
         let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(()) };
         let earliest = group.iter().map(|name| name.earliest).min().unwrap_or(first.earliest);
         let merged = Name { last: last.last, earliest, ..first.clone() };
@@ -86,7 +86,11 @@ impl Sealer {
                 }
                 next = next.saturating_add(1);
                 if output.is_none() {
-                    let writer = Writer::create(create(&path)?, leaf.key, self.keys.as_ref())?;
+                    let key = match leaf.key {
+                        0 => self.keys.number_for(log, name.day.begin_ns()).map_err(FileError::Key)?,
+                        key => key,
+                    };
+                    let writer = Writer::create(create(&path)?, key, self.keys.as_ref())?;
                     output = Some(Output { writer, builder: Builder::new() });
                 }
                 output.as_mut().map_or(Ok(()), |output| output.push(leaf, row, whole))

@@ -1,0 +1,286 @@
+//! Follows the journal behind the notary, and hands records to the sealer.
+//!
+//! What always holds: a record is handed on only when its leaf, made anew, is what the notary's tree has in its place; none
+//! is passed over but what was shredded before it was sealed; where it has come to is written down only after all
+//! before that is in the archive, so after any end of the process it begins again there.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::super::arrow::Leaf;
+use super::super::join::{BadBody, Joiner, Shown};
+use super::super::keys::Keyring;
+use super::super::leaf::LogHash;
+use super::super::notary::salts::RingSalts;
+use super::super::notary::state::{Sizes, State};
+use super::super::notary::trees::Files;
+use super::super::notary::{SaltsOf, Trouble, leaf_of, log_of, origin_of};
+use super::super::reader::{Pieces, ReadError, Reader};
+use super::super::row::{Column, Row};
+use super::super::tree::{Hash, Rows};
+use super::name::Day;
+use super::place::{Place, make_folder};
+use super::sealer::{SealError, Sealer, Taken};
+
+/// Leaves that are read at one time.
+const LEAVES_AT_ONCE: u64 = 256;
+/// Records that are handed on at one time, so that a round is not late.
+const RECORDS_AT_ONCE: u32 = 1 << 15;
+
+/// Why the archive does not go on. It begins again where the last round ended.
+#[derive(Debug)]
+pub(in crate::audit) enum ArchiveTrouble {
+    /// Of the journal, the tree or the keys.
+    Notary(Trouble),
+    /// Of the archive.
+    Seal(SealError),
+    /// Of a folder of its own.
+    Folder(PathBuf, io::Error),
+}
+
+impl fmt::Display for ArchiveTrouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Notary(trouble) => write!(f, "{trouble}"),
+            Self::Seal(error) => write!(f, "{error}"),
+            Self::Folder(path, error) => write!(f, "{}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for ArchiveTrouble {}
+
+impl From<Trouble> for ArchiveTrouble {
+    fn from(trouble: Trouble) -> Self {
+        Self::Notary(trouble)
+    }
+}
+
+impl From<ReadError> for ArchiveTrouble {
+    fn from(error: ReadError) -> Self {
+        Self::Notary(error.into())
+    }
+}
+
+impl From<BadBody> for ArchiveTrouble {
+    fn from(bad: BadBody) -> Self {
+        Self::Notary(bad.into())
+    }
+}
+
+impl From<SealError> for ArchiveTrouble {
+    fn from(error: SealError) -> Self {
+        Self::Seal(error)
+    }
+}
+
+/// Where things are.
+#[derive(Debug, Clone)]
+pub(in crate::audit) struct Folders {
+    /// The journal's.
+    pub(in crate::audit) journal: PathBuf,
+    /// The notary's.
+    pub(in crate::audit) notary: PathBuf,
+    /// The follower's own.
+    pub(in crate::audit) own: PathBuf,
+}
+
+/// Leaves of the trees, read some at a time.
+struct Leaves {
+    folder: PathBuf,
+    read: HashMap<String, (u64, Vec<Hash>)>,
+}
+
+impl Leaves {
+    fn get(&mut self, log: &str, index: u64, size: u64) -> Result<Hash, Trouble> {
+        let kept = |(first, hashes): &(u64, Vec<Hash>)| {
+            let at = usize::try_from(index.checked_sub(*first)?).ok()?;
+            hashes.get(at).copied()
+        };
+        if let Some(hash) = self.read.get(log).and_then(kept) {
+            return Ok(hash);
+        }
+        let count = size.saturating_sub(index).clamp(1, LEAVES_AT_ONCE);
+        let mut hashes = vec![Hash::default(); usize::try_from(count).unwrap_or(1)];
+        Files::of(&self.folder, log).read(0, index, &mut hashes)?;
+        let hash = hashes.first().copied().unwrap_or_default();
+        self.read.insert(log.to_owned(), (index, hashes));
+        Ok(hash)
+    }
+}
+
+/// Follows the journal. See the module's description.
+pub(in crate::audit) struct Follower {
+    folders: Folders,
+    vault: String,
+    reader: Reader,
+    joiner: Joiner,
+    pieces: Pieces,
+    salts: RingSalts,
+    leaves: Leaves,
+    sealer: Sealer,
+    /// Of each log the next place, and how the tree names the log.
+    logs: BTreeMap<String, (u64, LogHash)>,
+    taken: u64,
+    known: u64,
+    scratch: Vec<u8>,
+}
+
+impl Follower {
+    /// Goes on where the last round ended, or begins.
+    pub(in crate::audit) fn open(
+        folders: &Folders,
+        vault: &str,
+        place: Box<dyn Place>,
+        keyring: &Arc<Keyring>,
+    ) -> Result<Self, ArchiveTrouble> {
+        let own = |error| ArchiveTrouble::Folder(folders.own.clone(), error);
+        make_folder(&folders.own).map_err(own)?;
+        let state = State::read(&folders.own)?;
+        let reader = match &state {
+            Some(state) => Reader::open_at(&folders.journal, state.segment)?,
+            None => Reader::open(&folders.journal)?,
+        };
+        let reader = reader.with_keys(Arc::clone(keyring));
+        let state = state.unwrap_or_default();
+        let hash = |name: &str| LogHash::of(&origin_of(vault, name));
+        let logs = state.logs.into_iter().map(|(name, sizes)| {
+            let hash = hash(&name);
+            (name, (sizes.leaves, hash))
+        });
+        let keys: Arc<Keyring> = Arc::clone(keyring);
+        Ok(Self {
+            folders: folders.clone(),
+            vault: vault.to_owned(),
+            joiner: Joiner::new(&reader),
+            pieces: reader.pieces(),
+            reader,
+            salts: RingSalts::new(Arc::clone(keyring)),
+            leaves: Leaves { folder: folders.notary.clone(), read: HashMap::new() },
+            sealer: Sealer::open(place, keys, &folders.own).map_err(own)?,
+            logs: logs.collect(),
+            taken: state.record,
+            known: state.record,
+            scratch: Vec::new(),
+        })
+    }
+
+    /// Hands on what the notary has signed, some of it at a time. `true`: all of it.
+    pub(in crate::audit) fn follow(&mut self) -> Result<bool, ArchiveTrouble> {
+        let Some(signed) = State::read(&self.folders.notary)? else { return Ok(true) };
+        for _ in 0..RECORDS_AT_ONCE {
+            if self.taken >= signed.record {
+                return Ok(true);
+            }
+            let Some(raw) = self.reader.next_record()? else { return Ok(true) };
+            let (record, is_known) = (raw.place.record, raw.place.record <= self.known);
+            let mut hand = Hand {
+                vault: &self.vault,
+                pieces: &self.pieces,
+                salts: &mut self.salts,
+                leaves: &mut self.leaves,
+                sealer: &mut self.sealer,
+                logs: &mut self.logs,
+                sizes: &signed.logs,
+                scratch: &mut self.scratch,
+            };
+            self.joiner.take(&raw, |shown| if is_known { Ok(()) } else { hand.on(shown) })?;
+            self.taken = self.taken.max(record);
+        }
+        Ok(false)
+    }
+
+    /// Puts all that was handed on in files, and writes down how far that is. Answers the first segment of the journal that
+    /// is still needed.
+    pub(in crate::audit) fn round(&mut self) -> Result<u64, ArchiveTrouble> {
+        self.sealer.finish_round()?;
+        let oldest = self.joiner.oldest().map_or(u64::MAX, |place| place.segment);
+        let state = State {
+            record: self.taken,
+            segment: self.reader.position().0.min(oldest),
+            logs: self
+                .logs
+                .iter()
+                .map(|(name, (leaves, _))| (name.clone(), Sizes { leaves: *leaves, shredded: 0 }))
+                .collect(),
+        };
+        state.write(&self.folders.own)?;
+        Ok(state.segment)
+    }
+
+    /// Merges the files of all logs' days before `today`.
+    pub(in crate::audit) fn merge(&self, today: Day) -> Result<usize, ArchiveTrouble> {
+        let mut gone = 0_usize;
+        for (name, (size, _)) in &self.logs {
+            let files = Files::of(&self.folders.notary, name);
+            let check = |index| leaf_check(&files, index, *size);
+            gone = gone.saturating_add(self.sealer.merge(name, today, &check)?);
+        }
+        Ok(gone)
+    }
+
+    /// Segment and byte up to which the journal was read.
+    pub(in crate::audit) fn position(&self) -> (u64, u64) {
+        self.reader.position()
+    }
+}
+
+/// The beginning of a leaf's hash, if the tree has it.
+fn leaf_check(files: &Files, index: u64, size: u64) -> Option<[u8; 4]> {
+    if index >= size {
+        return None;
+    }
+    let mut hash = [Hash::default()];
+    files.read(0, index, &mut hash).ok()?;
+    hash.first()?.first_chunk().copied()
+}
+
+/// What it takes to hand a record on.
+struct Hand<'a> {
+    vault: &'a str,
+    pieces: &'a Pieces,
+    salts: &'a mut RingSalts,
+    leaves: &'a mut Leaves,
+    sealer: &'a mut Sealer,
+    logs: &'a mut BTreeMap<String, (u64, LogHash)>,
+    sizes: &'a BTreeMap<String, Sizes>,
+    scratch: &'a mut Vec<u8>,
+}
+
+impl Hand<'_> {
+    fn on(&mut self, shown: &Shown<'_>) -> Result<(), ArchiveTrouble> {
+        let row = Row::of(shown);
+        let name = log_of(row.bytes_of(Column::Customer));
+        if !self.logs.contains_key(name) {
+            let hash = LogHash::of(&origin_of(self.vault, name));
+            self.logs.insert(name.to_owned(), (0, hash));
+        }
+        let Some((next, hash)) = self.logs.get_mut(name) else { return Ok(()) };
+        let size = self.sizes.get(name).map_or(0, |sizes| sizes.leaves);
+        let salts = self.salts.salts(shown.key).map_err(|what| Trouble::Key(shown.key, what))?;
+        // Between two records there is nothing, but for records that were shredded and cannot be read any more.
+        for index in *next..size {
+            let leaf = leaf_of((*hash, index), shown, &row, (salts, self.pieces), self.scratch)?;
+            if self.leaves.get(name, index, size)? != leaf {
+                continue;
+            }
+            let check = leaf.first_chunk().copied().unwrap_or_default();
+            let leaf = Leaf { index, check, key: shown.key };
+            let _: Taken = self.sealer.take(name, leaf, &row, &shown.load(self.pieces))?;
+            *next = index.saturating_add(1);
+            return Ok(());
+        }
+        Err(Trouble::Record(shown.place, "the notary's tree does not have it").into())
+    }
+}
+
+/// The archive's own folder in a log's.
+pub(in crate::audit) fn own_folder(directory: &Path) -> PathBuf {
+    directory.join("archive.state")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! The archive's thread: follows behind the notary, seals when it is time, merges when a day is over, says how it is.
+//!
+//! What always holds: whatever the archive's trouble is, nobody waits for it; it begins again from where all is in the
+//! archive, later and later up to [`RETRY_MAX`]. At the end of the process it just ends: the journal has everything.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::super::gate::{lock, now_ns};
+use super::super::keys::Keyring;
+use super::follower::{ArchiveTrouble, Folders, Follower, own_folder};
+use super::name::Day;
+use super::place;
+use crate::config;
+use crate::telemetry;
+
+/// How often it looks for more.
+const FOLLOW_EVERY: Duration = Duration::from_millis(500);
+/// After a trouble it waits so long, then twice as long, and so on.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+/// It never waits longer.
+const RETRY_MAX: Duration = Duration::from_secs(300);
+/// The end of the process waits for a file that is being put.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+/// A day's files are merged so long after its end.
+const GRACE_NS: u64 = 600_000_000_000;
+
+/// The thread, from outside.
+#[derive(Debug)]
+pub(in crate::audit) struct Life {
+    told: Arc<Told>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    closing: AtomicBool,
+    trouble: Mutex<Option<String>>,
+    /// The first segment of the journal that is not in the archive whole.
+    needed: AtomicU64,
+}
+
+impl Life {
+    /// Why nothing is sealed, if something keeps the archive.
+    pub(in crate::audit) fn trouble(&self) -> Option<String> {
+        lock(&self.told.trouble).clone()
+    }
+
+    /// The first segment of the journal that the archive still needs; 0: not known yet, so all are.
+    pub(in crate::audit) fn needed_segment(&self) -> u64 {
+        self.told.needed.load(Ordering::SeqCst)
+    }
+
+    /// Ends the thread, and waits for it no longer than [`CLOSE_WAIT`]: a file that is being put then is put again later.
+    pub(in crate::audit) fn close(&self) {
+        let Some(thread) = lock(&self.thread).take() else { return };
+        self.told.closing.store(true, Ordering::SeqCst);
+        thread.thread().unpark();
+        let begun = Instant::now();
+        while !thread.is_finished() {
+            if begun.elapsed() > CLOSE_WAIT {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        if thread.join().is_err() {
+            tracing::error!("the audit log's archive panicked");
+        }
+    }
+}
+
+/// Begins the thread.
+pub(in crate::audit) fn start(
+    audit: &config::Audit,
+    notary: std::path::PathBuf,
+    keyring: Arc<Keyring>,
+) -> std::io::Result<Life> {
+    let told = Arc::new(Told::default());
+    let folders = Folders { journal: audit.directory.clone(), notary, own: own_folder(&audit.directory) };
+    // A process that lives shorter than the interval seals, too.
+    let age = std::fs::metadata(folders.own.join("state")).and_then(|found| found.modified());
+    let age = age.ok().and_then(|written| written.elapsed().ok()).unwrap_or_default();
+    let sealed = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
+    let archivist = Archivist {
+        audit: audit.clone(),
+        folders,
+        keyring,
+        told: Arc::clone(&told),
+        sealed,
+        sealed_at: (0, 0),
+        merged: Day::default(),
+    };
+    let thread = std::thread::Builder::new().name("audit-archive".into()).spawn(move || archivist.live())?;
+    Ok(Life { told, thread: Mutex::new(Some(thread)) })
+}
+
+struct Archivist {
+    audit: config::Audit,
+    folders: Folders,
+    keyring: Arc<Keyring>,
+    told: Arc<Told>,
+    /// When the last round ended.
+    sealed: Instant,
+    /// Up to where the journal was read then.
+    sealed_at: (u64, u64),
+    /// Days before this one were merged.
+    merged: Day,
+}
+
+impl Archivist {
+    fn live(mut self) {
+        let mut follower = None;
+        let mut retry = RETRY_FIRST;
+        while !self.told.closing.load(Ordering::SeqCst) {
+            let pause = match self.step(&mut follower) {
+                Ok(()) => {
+                    retry = RETRY_FIRST;
+                    self.tell(None);
+                    FOLLOW_EVERY
+                }
+                Err(trouble) => {
+                    follower = None;
+                    self.tell(Some(&trouble));
+                    let pause = retry;
+                    retry = retry.saturating_mul(2).min(RETRY_MAX);
+                    pause
+                }
+            };
+            self.measure(follower.as_ref());
+            std::thread::park_timeout(pause);
+        }
+    }
+
+    fn step(&mut self, follower: &mut Option<Follower>) -> Result<(), ArchiveTrouble> {
+        let opened = match follower.take() {
+            Some(follower) => follower,
+            None => {
+                let place = place::open(&self.audit);
+                let place = place
+                    .map_err(|error| ArchiveTrouble::Folder(place::default_folder(&self.audit), error))?;
+                let opened = Follower::open(&self.folders, &self.audit.origin, place, &self.keyring)?;
+                self.sealed_at = opened.position();
+                opened
+            }
+        };
+        let followed = follower.insert(opened);
+        while !followed.follow()? {
+            if self.told.closing.load(Ordering::SeqCst) {
+                return Ok(());
+            }
+            if self.unsealed_bytes(followed) > self.audit.archive.journal_bytes_max {
+                break;
+            }
+        }
+        let is_late = self.sealed.elapsed() >= Duration::from_secs(self.audit.archive.interval_s);
+        if is_late || self.unsealed_bytes(followed) > self.audit.archive.journal_bytes_max {
+            let needed = followed.round()?;
+            self.told.needed.store(needed, Ordering::SeqCst);
+            (self.sealed, self.sealed_at) = (Instant::now(), followed.position());
+            let today = Day::of(now_ns().saturating_sub(GRACE_NS));
+            if self.merged < today {
+                followed.merge(today)?;
+                self.merged = today;
+            }
+        }
+        Ok(())
+    }
+
+    /// Journal that was read and is not in the archive.
+    fn unsealed_bytes(&self, follower: &Follower) -> u64 {
+        let (segment, offset) = follower.position();
+        let segments = segment.saturating_sub(self.sealed_at.0);
+        segments
+            .saturating_mul(self.audit.segment_bytes)
+            .saturating_add(offset)
+            .saturating_sub(self.sealed_at.1)
+    }
+
+    fn measure(&self, follower: Option<&Follower>) {
+        let waiting = follower.map_or(0, |follower| self.unsealed_bytes(follower));
+        metrics::gauge!(telemetry::AUDIT_UNSEALED_BYTES).set(telemetry::gauge(waiting));
+        metrics::gauge!(telemetry::AUDIT_UNSEALED_SECONDS)
+            .set(telemetry::gauge(self.sealed.elapsed().as_secs()));
+    }
+
+    /// Says a trouble once, and its end.
+    fn tell(&self, trouble: Option<&ArchiveTrouble>) {
+        let text = trouble.map(ToString::to_string);
+        let mut known = lock(&self.told.trouble);
+        if *known == text {
+            return;
+        }
+        match &text {
+            Some(trouble) => tracing::error!(trouble, "the audit log is not archived; its journal is kept"),
+            None => tracing::warn!("the audit log is archived again"),
+        }
+        *known = text;
+    }
+}
