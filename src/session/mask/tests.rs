@@ -126,7 +126,7 @@ proptest! {
         let text = format!("SELECT f({}) FROM t WHERE a=b", literals.join(" , "));
         let handling = if masked { Handling::Masked } else { Handling::None };
         let whole = mask(handling).text(text.as_bytes());
-        prop_assert_eq!(in_pieces(handling, text.as_bytes(), &lengths), whole.clone());
+        prop_assert_eq!(&in_pieces(handling, text.as_bytes(), &lengths), &whole);
         prop_assert!(!String::from_utf8_lossy(&whole).contains(SECRET));
         // As it came, where no password is set.
         prop_assert_eq!(in_pieces(Handling::Full, text.as_bytes(), &lengths), text.as_bytes());
@@ -140,7 +140,7 @@ proptest! {
         let strings = literals.iter().filter(|text| text.contains('\'') && !text.starts_with('B'));
         let text: String = strings.map(|text| format!("ALTER ROLE a PASSWORD {text}; ")).collect();
         let whole = mask(Handling::Full).text(text.as_bytes());
-        prop_assert_eq!(in_pieces(Handling::Full, text.as_bytes(), &lengths), whole.clone());
+        prop_assert_eq!(&in_pieces(Handling::Full, text.as_bytes(), &lengths), &whole);
         prop_assert!(!String::from_utf8_lossy(&whole).contains(SECRET));
     }
 

@@ -116,7 +116,9 @@ impl Tokens {
 
 /// Whether where the token ends, or what stands behind it, hangs on what is not known here.
 fn is_doubtful(token: &Token<'_>) -> bool {
-    let has = |is: &dyn Fn(&[u8; 3]) -> bool| token.text.array_windows::<3>().any(is);
+    let has = |is: &dyn Fn(&[u8; 3]) -> bool| {
+        token.text.windows(3).any(|three| three.first_chunk().is_some_and(is))
+    };
     match token.kind {
         Kind::String | Kind::StringUnicode => {
             token.too_long || has(&|[_, slash, quote]| (*slash, *quote) == (b'\\', b'\''))
