@@ -58,8 +58,9 @@ pub(super) fn disclose<K: SaltsOf>(
     let (checkpoint, note): (Checkpoint, String) =
         latest(folder, known)?.remove(&origin).ok_or(NoProof::Unsigned)?;
     let state = State::read(folder)?.unwrap_or_default();
-    let shredded = state.logs.get(log).map_or(0, |sizes| sizes.shredded);
-    let found = find(reader, log, which, shredded)?.ok_or(NoProof::Unknown)?;
+    let keyring = salts.keyring();
+    let gone = state.logs.get(log).map(|sizes| sizes.gone(keyring.as_deref())).unwrap_or_default();
+    let found = find(reader, log, which, gone)?.ok_or(NoProof::Unknown)?;
     let path = inclusion(&Files::of(folder, log), found.index, checkpoint.size)?;
     let path = path.ok_or(NoProof::Unsigned)?;
     let salts = salts.salts(found.key).map_err(|what| Trouble::Key(found.key, what))?;
@@ -67,15 +68,24 @@ pub(super) fn disclose<K: SaltsOf>(
     Ok(Bundle { index: found.index, salt, canonical: found.canonical, path, checkpoint: note })
 }
 
-/// `shredded`: so many records of the log cannot be read any more.
-fn find(mut reader: Reader, log: &str, which: Which, shredded: u64) -> Result<Option<Found>, Trouble> {
+/// `gone`: indices from and to of records of the log that cannot be read any more.
+fn find(
+    mut reader: Reader,
+    log: &str,
+    which: Which,
+    mut gone: Vec<(u64, u64)>,
+) -> Result<Option<Found>, Trouble> {
     let (mut joiner, pieces) = (Joiner::new(&reader), reader.pieces());
-    let (mut next, mut found) = (shredded, None);
+    let (mut next, mut found) = (0_u64, None);
+    gone.reverse();
     while let (Some(raw), None) = (reader.next_record()?, &found) {
         joiner.take(&raw, |shown| {
             let row = Row::of(shown);
             if log_of(row.bytes_of(Column::Customer)) != log {
                 return Ok::<(), Trouble>(());
+            }
+            while let Some((_, to)) = gone.pop_if(|(from, _)| *from <= next) {
+                next = next.max(to);
             }
             let is_it = match which {
                 Which::Record(record) => shown.place.record == record,

@@ -36,7 +36,7 @@ pub struct LogCounts {
     pub records: u64,
     /// Records that a signed checkpoint covers.
     pub signed: u64,
-    /// Records from the first on whose keys were shredded: their leaves are checked, they cannot be.
+    /// Records whose keys were shredded: their leaves are checked, they cannot be.
     pub shredded: u64,
     /// Signed checkpoints that hold.
     pub checkpoints: u64,
@@ -58,6 +58,8 @@ struct Check {
     file: Option<PathBuf>,
     /// The first record behind the last good checkpoint.
     since: Option<Place>,
+    /// Indices from and to of records that were shredded, the next ones last.
+    gone: Vec<(u64, u64)>,
 }
 
 /// A row's file, read ahead.
@@ -165,6 +167,7 @@ impl<K: SaltsOf> Inspection<K> {
         }
         let Some(check) = self.checks.get_mut(name) else { return Ok(()) };
         let salts = self.salts.salts(shown.key).map_err(|what| Trouble::Key(shown.key, what))?;
+        check.shredded(name, &self.folder)?;
         let at = (check.hash, check.tree.size());
         let leaf = leaf_of(at, shown, &row, (salts, &self.pieces), &mut self.scratch)?;
         match check.push(leaf, Some(shown.place), name, &self.folder) {
@@ -196,6 +199,7 @@ impl<K: SaltsOf> Inspection<K> {
         ahead.sort_by_key(|checkpoint| checkpoint.size);
         ahead.reverse();
         let mut check = Check {
+            gone: Vec::new(),
             hash: LogHash::of(&origin),
             tree: Tree::default(),
             ahead,
@@ -205,8 +209,9 @@ impl<K: SaltsOf> Inspection<K> {
             file: None,
             since: None,
         };
-        let shredded = self.sizes.get(name).map_or(0, |sizes| sizes.shredded);
-        check.shredded(shredded, name, &self.folder)?;
+        let keyring = self.salts.keyring();
+        check.gone = self.sizes.get(name).map(|sizes| sizes.gone(keyring.as_deref())).unwrap_or_default();
+        check.gone.reverse();
         Ok(check)
     }
 
@@ -228,14 +233,16 @@ impl<K: SaltsOf> Inspection<K> {
 }
 
 impl Check {
-    /// Of records whose keys were shredded there are the leaves, which are checked with all that is built on them.
-    fn shredded(&mut self, count: u64, name: &str, folder: &Path) -> Result<(), Trouble> {
-        let mut leaves = Stored::of(&Files::of(folder, name), 0);
-        for index in 0..count {
-            let leaf = leaves.get(index);
-            let leaf = leaf.ok_or_else(|| Trouble::Changed(leaves.path.clone(), "a hash is missing"))?;
-            self.counts.shredded = index.saturating_add(1);
-            self.push(leaf, None, name, folder)?;
+    /// Where records were shredded there are their leaves, which are checked with all that is built on them.
+    fn shredded(&mut self, name: &str, folder: &Path) -> Result<(), Trouble> {
+        while let Some((_, to)) = self.gone.pop_if(|(from, _)| *from <= self.tree.size()) {
+            let mut leaves = Stored::of(&Files::of(folder, name), 0);
+            while self.tree.size() < to {
+                let leaf = leaves.get(self.tree.size());
+                let leaf = leaf.ok_or_else(|| Trouble::Changed(leaves.path.clone(), "a hash is missing"))?;
+                self.counts.shredded = self.counts.shredded.saturating_add(1);
+                self.push(leaf, None, name, folder)?;
+            }
         }
         Ok(())
     }
@@ -286,6 +293,7 @@ impl Check {
     }
 
     fn finish(mut self, name: &str, folder: &Path) -> Result<LogCounts, Trouble> {
+        self.shredded(name, folder)?;
         self.compare(name, folder)?;
         if !self.ahead.is_empty() {
             let what = "records at its end are missing: more were signed than there are";

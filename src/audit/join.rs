@@ -262,6 +262,10 @@ impl Joiner {
             };
             return show(&self.statement(*place, (who, whole), session));
         }
+        // Its intent was shredded: the record is gone.
+        if self.unreadable > 0 {
+            return Ok(());
+        }
         let nobody = WhoRead { session: number, ..WhoRead::nobody() };
         show(&self.shown(of(raw), Entry::Statement(nobody, *end)))
     }

@@ -101,20 +101,20 @@ pub(super) trait SaltsOf {
 /// One log's tree as it grows.
 pub(super) struct Log {
     pub(super) tree: Tree,
-    shredded: u64,
+    sizes: Sizes,
     hash: LogHash,
     growth: Growth,
 }
 
 impl Log {
-    fn new(origin: &str, tree: Tree, shredded: u64) -> Self {
-        Self { tree, shredded, hash: LogHash::of(origin), growth: Growth::default() }
+    fn new(origin: &str, tree: Tree, sizes: Sizes) -> Self {
+        Self { tree, sizes, hash: LogHash::of(origin), growth: Growth::default() }
     }
 }
 
 impl Log {
-    const fn sizes(&self) -> Sizes {
-        Sizes { leaves: self.tree.size(), shredded: self.shredded }
+    fn sizes(&self) -> Sizes {
+        Sizes { leaves: self.tree.size(), ..self.sizes.clone() }
     }
 }
 
@@ -178,9 +178,9 @@ impl<K: SaltsOf> Notary<K> {
         let reader = salts.keyring().into_iter().fold(reader, Reader::with_keys);
         let state = state.unwrap_or_default();
         let mut logs = BTreeMap::new();
-        for (name, Sizes { leaves, shredded }) in state.logs {
-            let tree = trees::load(folder, &name, leaves)?;
-            logs.insert(name.clone(), Log::new(&origin_of(vault, &name), tree, shredded));
+        for (name, sizes) in state.logs {
+            let tree = trees::load(folder, &name, sizes.leaves)?;
+            logs.insert(name.clone(), Log::new(&origin_of(vault, &name), tree, sizes));
         }
         let joiner = Joiner::new(&reader);
         let pieces = reader.pieces();
@@ -202,12 +202,21 @@ impl<K: SaltsOf> Notary<K> {
     /// Takes what is in the journal up to `durable` (segment, offset), or all of it when nobody writes, but not more than some
     /// ten thousand records at a time; whether those were all.
     pub(super) fn follow(&mut self, durable: Option<(u64, u64)>) -> Result<bool, Trouble> {
+        let mut looked = false;
         for _ in 0..LEAVES_MAX {
             let here = self.reader.position();
             if durable.is_some_and(|durable| here >= durable) {
                 return Ok(true);
             }
-            let Some(raw) = self.reader.next_record()? else { return Ok(true) };
+            let Some(raw) = self.reader.next_record()? else {
+                // What was read ahead may be older than what was written since: the second look is at the file.
+                if looked || durable.is_none() {
+                    return Ok(true);
+                }
+                looked = true;
+                continue;
+            };
+            looked = false;
             let (record, is_known) = (raw.place.record, raw.place.record <= self.known);
             let (logs, salts, pieces, vault) = (&mut self.logs, &mut self.salts, &self.pieces, &self.vault);
             let scratch = &mut self.scratch;
@@ -218,11 +227,15 @@ impl<K: SaltsOf> Notary<K> {
                 let row = Row::of(shown);
                 let name = log_of(row.bytes_of(Column::Customer));
                 if !logs.contains_key(name) {
-                    logs.insert(name.to_owned(), Log::new(&origin_of(vault, name), Tree::default(), 0));
+                    logs.insert(
+                        name.to_owned(),
+                        Log::new(&origin_of(vault, name), Tree::default(), Sizes::default()),
+                    );
                 }
                 let Some(log) = logs.get_mut(name) else { return Ok(()) };
                 let salts = salts.salts(shown.key).map_err(|what| Trouble::Key(shown.key, what))?;
                 let leaf = leaf_of((log.hash, log.tree.size()), shown, &row, (salts, pieces), scratch)?;
+                log.sizes.key(log.tree.size(), shown.key);
                 log.tree.push(leaf, |stored| log.growth.keep(stored));
                 Ok::<(), Trouble>(())
             })?;
@@ -237,16 +250,9 @@ impl<K: SaltsOf> Notary<K> {
         self.salts.keyring()
     }
 
-    /// Does without the keys of a customer, if no statement is on its way that began under one of them: from now on the
-    /// leaves stand for the records.
-    pub(super) fn let_go(&mut self, customer: &str, keys: &[u32]) -> Result<bool, Trouble> {
-        if self.joiner.has_open(keys) {
-            return Ok(false);
-        }
-        if let Some(log) = self.logs.get_mut(customer) {
-            log.shredded = log.tree.size();
-        }
-        Ok(true)
+    /// Whether keys may go, for all I know: no statement is on its way that began under one of them.
+    pub(super) fn may_go(&self, keys: &[u32]) -> bool {
+        !self.joiner.has_open(keys)
     }
 
     /// Makes what was taken last, and signs it: one round.

@@ -201,11 +201,7 @@ impl Follower {
         let state = State {
             record: self.taken,
             segment: self.reader.position().0.min(oldest),
-            logs: self
-                .logs
-                .iter()
-                .map(|(name, (leaves, _))| (name.clone(), Sizes { leaves: *leaves, shredded: 0 }))
-                .collect(),
+            logs: self.logs.iter().map(|(name, (leaves, _))| (name.clone(), Sizes::of(*leaves))).collect(),
         };
         state.write(&self.folders.own)?;
         Ok(state.segment)

@@ -16,6 +16,8 @@ use crate::proof::note::Signer;
 const FOLLOW_EVERY: Duration = Duration::from_millis(250);
 /// At the end it takes what is left for so long.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+/// And waits so long for what it cannot do without.
+const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What it is made of.
 pub(in crate::audit) struct Plan<K> {
@@ -117,6 +119,17 @@ pub(in crate::audit) fn start<K: SaltsOf + Send + 'static>(
     Ok(Life { told: outside, thread: Mutex::new(Some(thread)) })
 }
 
+/// How far it has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Come {
+    /// All that is on disk was taken.
+    All,
+    /// There is more.
+    Part,
+    /// It waits for something.
+    Held,
+}
+
 struct Living<K> {
     gate: Arc<Gate>,
     told: Arc<Told>,
@@ -128,47 +141,51 @@ struct Living<K> {
 
 impl<K: SaltsOf> Living<K> {
     fn live(mut self, every: Duration) {
-        let mut closing_since = None;
+        let (mut closing_since, mut come) = (None, Come::Part);
         loop {
             let closing = self.told.closing.load(Ordering::SeqCst);
-            let overdue = closing && closing_since.get_or_insert_with(Instant::now).elapsed() >= CLOSE_LIMIT;
+            let limit = if come == Come::Held { CLOSE_PATIENCE } else { CLOSE_LIMIT };
+            let overdue = closing && closing_since.get_or_insert_with(Instant::now).elapsed() >= limit;
             let is_due = self.signed.is_none_or(|signed| signed.elapsed() >= every);
             let done = self.turn(is_due, closing, overdue);
-            let has_more = matches!(done, Ok(false));
+            come = done.as_ref().map_or(Come::Held, |come| *come);
             match done {
                 Ok(_) if is_due => tell(&self.told, None),
                 Ok(_) => {}
                 Err(trouble) => tell(&self.told, Some(&trouble)),
             }
-            if closing && (overdue || !has_more) {
+            if overdue || (closing && come == Come::All) {
                 return;
             }
-            if !has_more {
+            if come != Come::Part {
                 std::thread::park_timeout(FOLLOW_EVERY);
             }
         }
     }
 
-    /// Takes some records; whether those were all.
-    fn turn(&mut self, is_due: bool, closing: bool, overdue: bool) -> Result<bool, Trouble> {
+    /// Takes some records.
+    fn turn(&mut self, is_due: bool, closing: bool, overdue: bool) -> Result<Come, Trouble> {
         // Asked before it is looked how far the journal is: what was recorded until then is taken.
         let asked = self.told.asked();
-        let mut has_all = true;
-        if !self.waits_for_keys() && !overdue {
-            has_all = self.notary.follow(Some(self.gate.durable_position()))?;
-        }
-        if is_due || (closing && (has_all || overdue)) {
+        let come = if overdue || self.waits_for_keys() {
+            Come::Held
+        } else if self.notary.follow(Some(self.gate.durable_position()))? {
+            Come::All
+        } else {
+            Come::Part
+        };
+        if is_due || overdue || (closing && come == Come::All) {
             self.signed = Some(Instant::now());
             self.notary.round(&rfc3339(now_ns()))?;
         }
-        if let Some((customer, keys)) = asked.into_iter().next().filter(|_| has_all)
-            && self.notary.let_go(&customer, &keys)?
+        if let Some((customer, keys)) = asked.into_iter().next().filter(|_| come == Come::All)
+            && self.notary.may_go(&keys)
         {
             self.notary.round(&rfc3339(now_ns()))?;
             self.going = keys;
             lock(&self.told.shreds).insert(customer, Shred::Ready);
         }
-        Ok(has_all)
+        Ok(come)
     }
 
     fn waits_for_keys(&mut self) -> bool {

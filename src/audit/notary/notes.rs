@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::super::tree::{Tree, consistency};
@@ -136,7 +137,7 @@ impl Notes {
             let folder = self.folder.join(log);
             let path = folder.join(HISTORY);
             let written = make_folder(&folder).and_then(|()| {
-                let mut file = OpenOptions::new().append(true).create(true).open(&path)?;
+                let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
                 file.write_all(framed(note).as_bytes())
             });
             written.map_err(|error| Trouble::Files(path, error))?;

@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use super::super::keys::{KeyError, Keyring};
 use super::Trouble;
 
 const NAME: &str = "state";
@@ -28,18 +30,41 @@ pub(in crate::audit) struct State {
 }
 
 /// How far one log is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::audit) struct Sizes {
     /// Leaves.
     pub(in crate::audit) leaves: u64,
-    /// So many of them from the first on stand for records whose keys were shredded.
-    pub(in crate::audit) shredded: u64,
+    /// Which data key the leaves' records are encrypted with: from an index on, which key.
+    pub(in crate::audit) keys: Vec<(u64, u32)>,
+}
+
+impl Sizes {
+    /// Of leaves of which nobody needs the keys.
+    pub(in crate::audit) const fn of(leaves: u64) -> Self {
+        Self { leaves, keys: Vec::new() }
+    }
+
+    /// Notes the key of the next leaf.
+    pub(super) fn key(&mut self, index: u64, key: u32) {
+        if self.keys.last().is_none_or(|(_, last)| *last != key) {
+            self.keys.push((index, key));
+        }
+    }
+
+    /// The leaves whose records were shredded: indices from and to, in order.
+    pub(in crate::audit) fn gone(&self, keyring: Option<&Keyring>) -> Vec<(u64, u64)> {
+        let is_gone =
+            |key: u32| keyring.is_some_and(|ring| matches!(ring.by_number(key), Err(KeyError::Shredded(_))));
+        let ends = self.keys.iter().skip(1).map(|(from, _)| *from).chain([self.leaves]);
+        let runs = self.keys.iter().zip(ends).filter(|((_, key), _)| *key != 0 && is_gone(*key));
+        runs.map(|((from, _), to)| (*from, to)).collect()
+    }
 }
 
 /// Puts a file in the place of another at once, for good.
 pub(super) fn replace(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let new = folder.join(format!("{name}.new"));
-    let mut file = File::create(&new)?;
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(bytes)?;
     file.sync_data()?;
     std::fs::rename(&new, folder.join(name))?;
@@ -82,7 +107,11 @@ impl State {
         let mut text = format!("{FIRST_LINE}\nrecord {}\nsegment {}\n", self.record, self.segment);
         for (name, sizes) in &self.logs {
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "log {name} {} {}", sizes.leaves, sizes.shredded);
+            let _ = write!(text, "log {name} {}", sizes.leaves);
+            for (from, key) in &sizes.keys {
+                let _ = write!(text, " {from}:{key}");
+            }
+            text.push('\n');
         }
         let sum = crc32fast::hash(text.as_bytes());
         let _ = writeln!(text, "sum {sum:08x}");
@@ -105,11 +134,18 @@ impl State {
         for line in lines {
             let mut words = line.strip_prefix("log ")?.split(' ');
             let name = words.next().filter(|name| super::log_of(name.as_bytes()) == *name)?;
-            let (leaves, shredded) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-            if words.next().is_some() || shredded > leaves {
-                return None;
+            let leaves = words.next()?.parse().ok()?;
+            let mut sizes = Sizes::of(leaves);
+            for word in words {
+                let (from, key) = word.split_once(':')?;
+                let (from, key) = (from.parse().ok()?, key.parse().ok()?);
+                let follows = sizes.keys.last().map_or(from == 0, |(before, _)| *before < from);
+                if !follows || from >= leaves {
+                    return None;
+                }
+                sizes.keys.push((from, key));
             }
-            logs.insert(name.to_owned(), Sizes { leaves, shredded });
+            logs.insert(name.to_owned(), sizes);
         }
         Some(Self { record, segment, logs })
     }
@@ -121,10 +157,8 @@ mod tests {
 
     #[test]
     fn a_state_is_read_as_it_was_written_and_no_other() {
-        let logs = [("_", 7, 0), ("one_spa", 30, 12)];
-        let sizes =
-            |(name, leaves, shredded): (&str, u64, u64)| (name.to_owned(), Sizes { leaves, shredded });
-        let logs = logs.into_iter().map(sizes).collect();
+        let spa = Sizes { leaves: 30, keys: vec![(0, 2), (12, 5)] };
+        let logs = [("_".to_owned(), Sizes::of(7)), ("one_spa".to_owned(), spa)].into();
         let state = State { record: 12, segment: 2, logs };
         let text = state.encode();
         assert_eq!(State::parse(&text), Some(state));
