@@ -264,7 +264,7 @@ impl<K: SaltsOf> Notary<K> {
             segment: self.reader.position().0.min(oldest),
             logs: self.logs.iter().map(|(name, log)| (name.clone(), log.sizes())).collect(),
         };
-        trees::sync(&self.folder)?;
+        self.logs.values_mut().try_for_each(|log| log.growth.sync())?;
         state.write(&self.folder)?;
         let mut refused = None;
         for (name, log) in &self.logs {

@@ -3,6 +3,7 @@
 //! What always holds: a hash stands at the place that its index gives it, so writing it again changes nothing. A place
 //! that was never written, or given back, has zeros; no hash is zeros.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -56,16 +57,12 @@ pub(in crate::audit) fn load(folder: &Path, log: &str, size: u64) -> Result<Tree
     Tree::load(size, &Files::of(folder, log))
 }
 
-/// Makes everything below the folder last.
-pub(super) fn sync(folder: &Path) -> Result<(), Trouble> {
-    let synced = File::open(folder).and_then(|opened| Ok(rustix::fs::syncfs(opened)?));
-    synced.map_err(|error| Trouble::Files(folder.to_owned(), error))
-}
-
 /// Hashes that are not in their files yet: for each row the first one's index, and all of them.
 #[derive(Debug, Default)]
 pub(super) struct Growth {
     rows: Vec<(u64, Vec<u8>)>,
+    /// Files that were written and may be lost with the power.
+    written: BTreeSet<PathBuf>,
 }
 
 impl Growth {
@@ -93,11 +90,25 @@ impl Growth {
         for (row, (first, bytes)) in self.rows.iter().enumerate().filter(|(_, (_, bytes))| !bytes.is_empty())
         {
             let path = files.path(u32::try_from(row).unwrap_or(u32::MAX));
+            if !path.exists() {
+                self.written.extend([files.folder.clone(), folder.to_owned()]);
+            }
             append(&path, first.saturating_mul(HASH_BYTES), bytes)
-                .map_err(|error| Trouble::Files(path, error))?;
+                .map_err(|error| Trouble::Files(path.clone(), error))?;
+            self.written.insert(path);
         }
         for (_, bytes) in &mut self.rows {
             *bytes = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Makes what was written last. Only these files: a sync of all would make everybody on the disk wait.
+    pub(super) fn sync(&mut self) -> Result<(), Trouble> {
+        while let Some(path) = self.written.first() {
+            let synced = File::open(path).and_then(|file| file.sync_data());
+            synced.map_err(|error| Trouble::Files(path.clone(), error))?;
+            self.written.pop_first();
         }
         Ok(())
     }

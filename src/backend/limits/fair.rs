@@ -283,12 +283,26 @@ impl<T> Turns<T> {
 
     /// The first in the order that need not wait for a backend that is spared.
     fn next_lane(&self, process_was_short: bool) -> Option<LaneId> {
-        self.hosts_waiting.iter().take(LOOKED_AT_MAX).find_map(|(_, host)| {
+        let next = self.hosts_waiting.iter().take(LOOKED_AT_MAX).find_map(|(_, host)| {
             let host = self.hosts.at(*host);
             let ranked = if process_was_short { &host.by_customer } else { &host.by_lane };
             let mut lanes = ranked.iter().take(LOOKED_AT_MAX).map(|(_, lane)| *lane);
             lanes.find(|lane| !self.must_spare(*lane))
-        })
+        });
+        next.map(|lane| self.earliest_of_customer(lane))
+    }
+
+    /// Whose turn it is may have come earlier at another host, which the same lease kept full: a customer's own are served
+    /// in the order they came.
+    fn earliest_of_customer(&self, lane: LaneId) -> LaneId {
+        let number = |lane: LaneId| {
+            let entry = self.lanes.at(lane);
+            let ((_, number), _) = entry.ranks.filter(|_| self.hosts.at(entry.host).rank.is_some())?;
+            Some(number).filter(|_| !self.must_spare(lane))
+        };
+        let lanes = self.customers.at(self.lanes.at(lane).customer).lanes.iter().copied();
+        let first = lanes.filter_map(|lane| Some((number(lane)?, lane))).min_by_key(|(number, _)| *number);
+        first.map_or(lane, |(_, lane)| lane)
     }
 
     /// A backend, or room for one, to the first in a lane's queue.

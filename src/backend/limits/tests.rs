@@ -75,6 +75,24 @@ fn within_a_customer_who_came_first_is_served_first() {
 }
 
 #[test]
+fn within_a_customer_who_came_first_is_served_first_also_at_another_host() {
+    let mut turns = Turns::new(100, |_| false);
+    let (far, near) = (turns.add_host(), turns.add_host());
+    let (one, other) = (turns.add_customer(), turns.add_customer());
+    let at_far = place(&mut turns, one, far, [None; 3]);
+    let at_near = place(&mut turns, one, near, [None, Some(2), Some(2)]);
+    let others = place(&mut turns, other, near, [None, None, Some(2)]);
+    for held in [at_far, at_near, others] {
+        let waiter = turns.wait(held, None);
+        assert_eq!(poll(&mut turns, waiter), Some(Grant::Room));
+    }
+    // Full are the customer and the near host; the one lease that comes back makes room at both.
+    let waiters = [others, at_far, at_near].map(|place| turns.wait(place, None));
+    turns.lost(at_near);
+    assert_eq!(granted(&mut turns, &waiters), [0, 1]);
+}
+
+#[test]
 fn a_free_slot_goes_to_the_customer_with_the_fewest() {
     let mut turns = Turns::new(4, |_| false);
     let host = turns.add_host();
