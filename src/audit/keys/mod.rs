@@ -1,6 +1,6 @@
 //! The keys of the audit log: for each customer and month one that encrypts its records, wrapped by the platform key.
 //!
-//! The keyring is a folder, `keys` inside the log's own, with one file a key ([`file`]). Always holds: a number names one key
+//! The keyring is a folder, `keys` inside the log's own, with one file a key ([`mod@file`]). Always holds: a number names one key
 //! for ever; a key that was handed out for writing is on disk; who may read the folder and lacks the platform key can
 //! tell which keys there are and nothing else; destroying the files of a customer makes its records unreadable and changes
 //! no byte of the log. Refuses to know what is encrypted with the keys.

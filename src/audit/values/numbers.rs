@@ -6,6 +6,9 @@ use crate::protocol::fields::Fields;
 const FLOAT4_FIXED_MAX: i32 = 6;
 const FLOAT8_FIXED_MAX: i32 = 15;
 
+/// No number needs more to be told from all others.
+const DIGITS_OF_A_FLOAT: usize = 17;
+
 /// Longer ones than PostgreSQL's largest are none.
 const DIGITS_MAX: usize = 16_384 / 4 + 131_072 / 4;
 
@@ -13,33 +16,37 @@ pub(super) fn float4(number: f32) -> String {
     if !number.is_finite() {
         return odd(number.into());
     }
-    let shortest = format!("{number:e}");
     let between = |other: f32| f64::midpoint(number.into(), other.into());
     let bounds = [between(number.next_up()), between(number.next_down())];
-    let is_bound = shortest.parse().is_ok_and(|decimal: f64| bounds.contains(&decimal));
-    float(&if is_bound { longer(number, &shortest) } else { shortest }, FLOAT4_FIXED_MAX)
+    let is_bound = |text: &str| text.parse().is_ok_and(|decimal: f64| bounds.contains(&decimal));
+    float(&shortest(number, is_bound), FLOAT4_FIXED_MAX)
 }
 
 pub(super) fn float8(number: f64) -> String {
     if !number.is_finite() {
         return odd(number);
     }
-    let shortest = format!("{number:e}");
     // Whole numbers without gaps end here; those between them have too many digits to be the shortest of anything.
     let is_sparse = (9_007_199_254_740_992.0..1e30).contains(&number.abs());
     let whole = |number: f64| format!("{:.0}", number.abs()).parse::<u128>().ok();
-    let decimal = digits(&shortest).filter(|_| is_sparse);
     let between = |other: f64| Some(whole(number)?.midpoint(whole(other)?));
+    let bounds = [between(number.next_up()), between(number.next_down())];
     let is_bound =
-        decimal.is_some() && [between(number.next_up()), between(number.next_down())].contains(&decimal);
-    float(&if is_bound { longer(number, &shortest) } else { shortest }, FLOAT8_FIXED_MAX)
+        |text: &str| is_sparse && digits(text).is_some_and(|decimal| bounds.contains(&Some(decimal)));
+    float(&shortest(number, is_bound), FLOAT8_FIXED_MAX)
 }
 
-/// With one digit more. PostgreSQL does not take a form that lies right between two numbers, though reading rounds it to the
+/// The shortest form that is not right between two numbers: PostgreSQL does not take such a one, though reading rounds it to the
 /// right one.
-fn longer(number: impl std::fmt::LowerExp, shortest: &str) -> String {
+fn shortest(number: impl std::fmt::LowerExp, is_bound: impl Fn(&str) -> bool) -> String {
+    let shortest = format!("{number:e}");
     let digits = shortest.bytes().take_while(|byte| *byte != b'e').filter(u8::is_ascii_digit).count();
-    format!("{number:.digits$e}")
+    if !is_bound(&shortest) {
+        return shortest;
+    }
+    let longer =
+        (digits..DIGITS_OF_A_FLOAT).map(|digits| format!("{number:.digits$e}")).find(|text| !is_bound(text));
+    longer.unwrap_or(shortest)
 }
 
 /// The whole number that `d.ddde+x` is, without its sign.
