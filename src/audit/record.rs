@@ -181,6 +181,16 @@ pub enum EventKind {
     LogRead,
     /// The log was exported.
     LogExport,
+    /// Records of a time were put under a legal hold.
+    HoldSet,
+    /// A legal hold ended.
+    HoldReleased,
+    /// Records that were older than they are kept were deleted.
+    RetentionDelete,
+    /// Somebody has reviewed the log up to a time.
+    Review,
+    /// Nobody has reviewed the log for longer than is allowed.
+    ReviewOverdue,
 }
 
 /// Something that is not a statement.
@@ -301,4 +311,9 @@ named!(EventKind {
     AdminAction = 5 "admin_action",
     LogRead = 6 "log_read",
     LogExport = 7 "log_export",
+    HoldSet = 8 "hold_set",
+    HoldReleased = 9 "hold_released",
+    RetentionDelete = 10 "retention_delete",
+    Review = 11 "review",
+    ReviewOverdue = 12 "review_overdue",
 });

@@ -3,16 +3,16 @@
 //! The JSON is flat: one object a line, dotted keys. Empty and unknown fields are left out. `docs/AUDIT.md` lists the fields.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 
 use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::body::wide;
-use super::entry::{Bytes, Entry, EventRead, StatementRead, WhoRead};
+use super::entry::{Entry, WhoRead};
 use super::escape::{Object, line};
-use super::join::{Shown, Whole};
-use super::record::{EventKind, Kind, Outcome};
+use super::join::Whole;
+use super::record::Outcome;
+use super::row::{Column, Row, Type, Value};
 use super::values::Parameters;
 
 /// Texts are shown to people up to this length; JSON has them whole.
@@ -99,121 +99,96 @@ pub fn summary<'a>(entry: &Entry<'a>) -> Summary<'a> {
     }
 }
 
+/// How OCSF names and rates a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rated {
+    /// The class.
+    pub(super) class: u32,
+    /// What was done, in the words of the class.
+    pub(super) activity: u32,
+    /// 1 informational, 2 low, 3 medium.
+    pub(super) severity: u32,
+    /// 1 success, 2 failure, 0 unknown.
+    pub(super) status: u32,
+}
+
+impl Rated {
+    pub(super) fn of(row: &Row<'_>) -> Self {
+        let (class, activity) = ocsf(row);
+        let (severity, status) = match row.bytes_of(Column::Outcome) {
+            b"ok" => (1, 1),
+            b"error" | b"skipped" | b"cancelled" => (2, 2),
+            b"refused" => (3, 2),
+            _ => (3, 0),
+        };
+        Self { class, activity, severity, status }
+    }
+}
+
 /// One line of JSON, without its newline.
 #[must_use]
-pub fn json(shown: &Shown<'_>, whole: &Whole<'_>) -> String {
+pub fn json(row: &Row<'_>, whole: &Whole<'_>) -> String {
     let mut object = Object::new();
-    let summary = summary(&shown.entry);
-    let (class, activity) = ocsf(&shown.entry);
-    object.number("time", summary.time_ns / 1_000_000);
-    object.text("time_dt", &rfc3339(summary.time_ns));
+    let time_ns = row.number_of(Column::Time);
+    let Rated { class, activity, severity, status } = Rated::of(row);
+    object.number("time", time_ns / 1_000_000);
+    object.text("time_dt", &rfc3339(time_ns));
     object.number("class_uid", class);
     object.number("category_uid", class / 1000);
     object.number("activity_id", activity);
     object.number("type_uid", class.saturating_mul(100).saturating_add(activity));
-    let (severity, status) = match summary.outcome {
-        Outcome::Ok => (1, 1),
-        Outcome::Error | Outcome::Skipped | Outcome::Cancelled => (2, 2),
-        Outcome::Refused => (3, 2),
-        Outcome::Unknown => (3, 0),
-    };
     object.number("severity_id", severity);
     object.number("status_id", status);
     object.text("metadata.product.name", "OneVault");
-    object.number("metadata.sequence", shown.place.record);
-    some(
-        &mut object,
-        "metadata.tenant_uid",
-        Bytes { kept: summary.customer, bytes: wide(summary.customer.len()) },
-    );
-    object.text("ov.class", summary.class);
-    object.text("ov.kind", summary.kind);
-    object.text("ov.outcome", summary.outcome.name());
-    object.bytes("ov.node", shown.node);
-    object.text("ov.boot", &hex(&shown.boot));
-    match &shown.entry {
-        Entry::Statement(who, statement) | Entry::Intent(who, statement) => {
-            json_who(&mut object, who);
-            json_statement(&mut object, statement, whole);
+    for column in Column::ALL {
+        json_column(&mut object, row, column);
+    }
+    let of_session: [&[u8]; 2] = [b"statement", b"session"];
+    if of_session.contains(&row.bytes_of(Column::Class)) {
+        object.text("db.system.name", "postgresql");
+    }
+    if row.bytes_of(Column::Class) == b"statement" {
+        object.text("start_time_dt", &rfc3339(time_ns));
+        object.number("duration", row.number_of(Column::DurationNs) / 1_000_000);
+        object.bytes("db.query.text", &whole.text);
+        json_parameters(&mut object, &whole.parameters);
+        let missing = row.number_of(Column::TextBytes).saturating_sub(wide(whole.text.len()));
+        if missing > 0 {
+            object.number("ov.text_missing_bytes", missing);
         }
-        Entry::Outcome { statement, .. } => json_statement(&mut object, statement, whole),
-        Entry::SessionOpen { who, .. } => json_who(&mut object, who),
-        Entry::SessionClose { who, reason, .. } => {
-            json_who(&mut object, who);
-            some(&mut object, "status_detail", *reason);
-        }
-        Entry::Event(event) => json_event(&mut object, event),
-        Entry::LogStart(start) => {
-            some(&mut object, "ov.previous_end", start.previous_end);
-            object.number("ov.bytes_cut", start.bytes_cut);
-            some(&mut object, "metadata.product.version", start.program);
-        }
-        Entry::LogGap(gap) => {
-            object.text("ov.gap_since", &rfc3339(gap.since_ns));
-            object.number("ov.attempts", gap.attempts);
-            object.number("ov.refused", gap.refused);
-            some(&mut object, "status_detail", gap.reason);
-        }
-        Entry::LogStop { .. } | Entry::Part { .. } => {}
     }
     object.end()
 }
 
-fn json_who(object: &mut Object, who: &WhoRead<'_>) {
-    object.number("actor.session.uid", who.session);
-    some(object, "actor.user.name", who.login);
-    some(object, "actor.app_name", who.application_name);
-    some(object, "db.namespace", who.database);
-    object.text("db.system.name", "postgresql");
-    json_address(object, who.client_address);
-    some(object, "ov.db_user", who.role);
-    some(object, "ov.credential", who.credential);
-    some(object, "ov.tls", who.tls);
-    object.number("ov.backend_pid", who.backend_pid);
-}
-
-fn json_address(object: &mut Object, address: Option<SocketAddr>) {
-    if let Some(address) = address {
-        object.text("src_endpoint.ip", &address.ip().to_string());
-        object.number("src_endpoint.port", address.port());
+/// A column under its name, unless it says nothing; one that keeps only its beginning says so.
+pub(super) fn json_column(object: &mut Object, row: &Row<'_>, column: Column) {
+    match (column, row.get(column)) {
+        (_, Value::Nothing) => {}
+        // The time stands before all others.
+        (Column::Time, _) => {}
+        (Column::Clipped, Value::Bytes(bytes)) => json_clipped(object, bytes),
+        (_, Value::Number(number)) if column.kind() == Type::Time => {
+            object.text(column.json(), &rfc3339(*number));
+        }
+        (_, Value::Number(number)) => object.number(column.json(), *number),
+        (_, Value::Bytes(bytes)) if column.kind() == Type::Raw => object.text(column.json(), &hex(bytes)),
+        (_, Value::Bytes(bytes)) => object.bytes(column.json(), bytes),
     }
 }
 
-fn json_statement(object: &mut Object, statement: &StatementRead<'_>, whole: &Whole<'_>) {
-    object.number("ov.sequence", statement.sequence);
-    object.bytes("db.query.text", &whole.text);
-    object.number("ov.text_bytes", statement.text_bytes);
-    json_parameters(object, &whole.parameters);
-    let missing = statement.text_bytes.saturating_sub(wide(whole.text.len()));
-    if missing > 0 {
-        object.number("ov.text_missing_bytes", missing);
-    }
-    some(object, "ov.statement_name", statement.statement_name);
-    some(object, "ov.portal", statement.portal);
-    object.text("start_time_dt", &rfc3339(statement.started_ns));
-    object.number("duration", statement.duration_ns / 1_000_000);
-    object.number("ov.duration_ns", statement.duration_ns);
-    object.number("ov.commands", statement.commands);
-    some(object, "ov.command_tag", statement.tag);
-    object.number("db.response.returned_rows", statement.rows);
-    object.number("ov.bytes_in", statement.bytes_in);
-    object.number("ov.bytes_out", statement.bytes_out);
-    if statement.wait_ns > 0 {
-        object.number("ov.wait_ns", statement.wait_ns);
-    }
-    if let Some(copied) = statement.copied {
-        object.number("ov.copy_bytes", copied.bytes);
-        copied.digest.iter().for_each(|digest| object.text("ov.copy_hmac", &hex(digest)));
-    }
-    json_sqlstate(object, statement.sqlstate);
-    some(object, "status_detail", statement.message);
-    if statement.transaction_status != 0 {
-        object.bytes("ov.transaction_status", &[statement.transaction_status]);
+/// The full lengths of what keeps its beginning only.
+fn json_clipped(object: &mut Object, clipped: &[u8]) {
+    for word in String::from_utf8_lossy(clipped).split(' ') {
+        let Some((name, bytes)) = word.split_once('=') else { continue };
+        let column = Column::ALL.into_iter().find(|column| column.name() == name);
+        if let (Some(column), Ok(bytes)) = (column, bytes.parse::<u64>()) {
+            object.number(&format!("{}.untruncated_bytes", column.json()), bytes);
+        }
     }
 }
 
 /// Parameters by their number, from 0 as OpenTelemetry has it.
-fn json_parameters(object: &mut Object, list: &[u8]) {
+pub(super) fn json_parameters(object: &mut Object, list: &[u8]) {
     let parameters = Parameters::read(list);
     let (count, mut types) = (parameters.announced(), Vec::new());
     for (number, parameter) in parameters.enumerate() {
@@ -232,63 +207,28 @@ fn json_parameters(object: &mut Object, list: &[u8]) {
     }
 }
 
-fn json_event(object: &mut Object, event: &EventRead<'_>) {
-    if event.session != 0 {
-        object.number("actor.session.uid", event.session);
-    }
-    some(object, "actor.user.name", event.login);
-    some(object, "actor.app_name", event.application_name);
-    some(object, "db.namespace", event.database);
-    json_address(object, event.client_address);
-    some(object, "ov.tls", event.tls);
-    json_sqlstate(object, event.sqlstate);
-    some(object, "status_detail", event.detail);
-}
-
-fn json_sqlstate(object: &mut Object, sqlstate: Option<[u8; 5]>) {
-    if let Some(code) = sqlstate {
-        object.bytes("db.response.status_code", &code);
-    }
-}
-
-/// A field that is left out when it is empty, and says so when only its beginning was kept.
-fn some(object: &mut Object, key: &str, bytes: Bytes<'_>) {
-    if bytes.bytes > 0 {
-        object.bytes(key, bytes.kept);
-    }
-    if bytes.bytes > wide(bytes.kept.len()) {
-        object.number(&format!("{key}.untruncated_bytes"), bytes.bytes);
-    }
-}
-
 /// OCSF class and activity.
-fn ocsf(entry: &Entry<'_>) -> (u32, u32) {
-    match entry {
-        Entry::Statement(_, statement) | Entry::Intent(_, statement) | Entry::Outcome { statement, .. } => {
-            (DATASTORE, activity(statement.kind, statement.tag.kept))
-        }
-        Entry::SessionOpen { .. } => (AUTHENTICATION, 1),
-        Entry::SessionClose { .. } => (AUTHENTICATION, 2),
-        Entry::LogStart(_) => (LIFECYCLE, 3),
-        Entry::LogStop { .. } => (LIFECYCLE, 4),
-        Entry::LogGap(_) | Entry::Part { .. } => (LIFECYCLE, 99),
-        Entry::Event(event) => match event.kind {
-            EventKind::LoginFailed => (AUTHENTICATION, 1),
-            EventKind::ConnectionRefused => (NETWORK, 5),
-            EventKind::Cancel => (DATASTORE, 99),
-            EventKind::ConfigReload => (LIFECYCLE, 99),
-            EventKind::AdminAction => (API, 99),
-            EventKind::LogRead | EventKind::LogExport => (DATASTORE, 1),
-        },
+fn ocsf(row: &Row<'_>) -> (u32, u32) {
+    match (row.bytes_of(Column::Class), row.bytes_of(Column::Kind)) {
+        (b"statement", kind) => (DATASTORE, activity(kind, row.bytes_of(Column::CommandTag))),
+        (b"session", b"session_open") | (_, b"login_failed") => (AUTHENTICATION, 1),
+        (b"session", _) => (AUTHENTICATION, 2),
+        (_, b"log_start") => (LIFECYCLE, 3),
+        (_, b"log_stop") => (LIFECYCLE, 4),
+        (_, b"connection_refused") => (NETWORK, 5),
+        (_, b"cancel") => (DATASTORE, 99),
+        (b"log", _) | (_, b"config_reload") => (LIFECYCLE, 99),
+        (_, b"log_read" | b"log_export") => (DATASTORE, 1),
+        (_, _) => (API, 99),
     }
 }
 
 /// OCSF's activities: 1 read, 2 update, 4 query, 5 write, 6 create, 7 delete.
-fn activity(kind: Kind, tag: &[u8]) -> u32 {
+fn activity(kind: &[u8], tag: &[u8]) -> u32 {
     let word = tag.split(|byte| *byte == b' ').next().unwrap_or_default();
     match (kind, word) {
-        (Kind::CopyIn, _) | (_, b"INSERT") => 5,
-        (Kind::CopyOut, _) | (_, b"SELECT" | b"FETCH") => 1,
+        (b"copy_in", _) | (_, b"INSERT") => 5,
+        (b"copy_out", _) | (_, b"SELECT" | b"FETCH") => 1,
         (_, b"UPDATE" | b"MERGE" | b"ALTER") => 2,
         (_, b"CREATE") => 6,
         (_, b"DELETE" | b"TRUNCATE" | b"DROP") => 7,
@@ -298,77 +238,87 @@ fn activity(kind: Kind, tag: &[u8]) -> u32 {
 
 /// One line for people, without its newline; long texts are shortened, and it says so.
 #[must_use]
-pub fn human(shown: &Shown<'_>, whole: &Whole<'_>) -> String {
-    let summary = summary(&shown.entry);
-    let mut out = local(summary.time_ns);
-    let word = |out: &mut String, bytes: &[u8]| {
-        out.push(' ');
-        line(out, if bytes.is_empty() { b"-" } else { bytes });
-    };
-    word(&mut out, summary.customer);
-    word(&mut out, summary.login);
-    let address = match &shown.entry {
-        Entry::SessionOpen { who, .. } | Entry::SessionClose { who, .. } => who.client_address,
-        Entry::Statement(who, _) | Entry::Intent(who, _) => who.client_address,
-        Entry::Event(event) => event.client_address,
-        Entry::LogStart(_) | Entry::LogStop { .. } | Entry::LogGap(_) => None,
-        Entry::Outcome { .. } | Entry::Part { .. } => None,
-    };
-    if let Some(address) = address {
-        let _ = write!(out, "@{address}");
-    }
-    let _ = write!(out, " {} {}", summary.kind, summary.outcome.name());
-    match &shown.entry {
-        Entry::Statement(who, statement) | Entry::Intent(who, statement) => {
-            human_statement(&mut out, who.session, statement, &whole.text);
+pub fn human(row: &Row<'_>, whole: &Whole<'_>) -> String {
+    let mut out = local(row.number_of(Column::Time));
+    human_word(&mut out, row, Column::Customer);
+    human_word(&mut out, row, Column::Login);
+    human_address(&mut out, row);
+    let session = row.number_of(Column::Session);
+    human_word(&mut out, row, Column::Kind);
+    human_word(&mut out, row, Column::Outcome);
+    match (row.bytes_of(Column::Class), row.bytes_of(Column::Kind)) {
+        (b"statement", _) => {
+            human_statement(&mut out, row, &whole.text);
             human_parameters(&mut out, &whole.parameters);
         }
-        Entry::SessionOpen { who, .. } => {
-            let _ = write!(out, " s{} database", who.session);
-            word(&mut out, who.database.kept);
+        (_, b"session_open") => {
+            let _ = write!(out, " s{session} database");
+            human_word(&mut out, row, Column::Database);
             // With transaction pooling a session begins without one.
-            if who.backend_pid != 0 {
-                let _ = write!(out, " pid {}", who.backend_pid);
+            let pid = row.number_of(Column::BackendPid);
+            if pid != 0 {
+                let _ = write!(out, " pid {pid}");
             }
             out.push_str(" by");
-            word(&mut out, who.credential.kept);
+            human_word(&mut out, row, Column::Credential);
         }
-        Entry::SessionClose { who, reason, .. } => {
-            let _ = write!(out, " s{}", who.session);
-            word(&mut out, reason.kept);
+        (b"session", _) => {
+            let _ = write!(out, " s{session}");
+            human_word(&mut out, row, Column::Message);
         }
-        Entry::LogStart(start) => {
+        (_, b"log_start") => {
             out.push_str(" previous end:");
-            word(&mut out, start.previous_end.kept);
-            if start.bytes_cut > 0 {
-                let _ = write!(out, " ({} bytes)", start.bytes_cut);
+            human_word(&mut out, row, Column::PreviousEnd);
+            let cut = row.number_of(Column::BytesCut);
+            if cut > 0 {
+                let _ = write!(out, " ({cut} bytes)");
             }
         }
-        Entry::LogGap(gap) => {
-            let _ = write!(out, " since {}, {} refused:", rfc3339(gap.since_ns), gap.refused);
-            word(&mut out, gap.reason.kept);
+        (_, b"log_gap") => {
+            let (since, refused) = (row.number_of(Column::GapSince), row.number_of(Column::Refused));
+            let _ = write!(out, " since {}, {refused} refused:", rfc3339(since));
+            human_word(&mut out, row, Column::Message);
         }
-        Entry::Event(event) => {
-            human_error(&mut out, event.sqlstate, b"");
-            word(&mut out, event.detail.kept);
+        (b"event", _) => {
+            human_error(&mut out, row, false);
+            human_word(&mut out, row, Column::Message);
         }
-        Entry::LogStop { .. } | Entry::Outcome { .. } | Entry::Part { .. } => {}
+        (_, _) => {}
     }
     out
 }
 
-fn human_statement(out: &mut String, session: u64, statement: &StatementRead<'_>, text: &[u8]) {
-    let micros = statement.duration_ns / 1_000;
-    let (rows, millis) = (statement.rows, micros / 1_000);
-    let _ = write!(out, " s{session}#{} {millis}.{:03}ms rows={rows} ", statement.sequence, micros % 1_000);
-    human_error(out, statement.sqlstate, statement.message.kept);
-    if statement.sqlstate.is_none() {
-        line(out, statement.tag.kept);
+fn human_word(out: &mut String, row: &Row<'_>, column: Column) {
+    let bytes = row.bytes_of(column);
+    out.push(' ');
+    line(out, if bytes.is_empty() { b"-" } else { bytes });
+}
+
+fn human_address(out: &mut String, row: &Row<'_>) {
+    let address = row.bytes_of(Column::ClientIp);
+    if address.is_empty() {
+        return;
+    }
+    let (before, after) = if address.contains(&b':') { ("[", "]") } else { ("", "") };
+    let _ = write!(out, "@{before}");
+    line(out, address);
+    let _ = write!(out, "{after}:{}", row.number_of(Column::ClientPort));
+}
+
+fn human_statement(out: &mut String, row: &Row<'_>, text: &[u8]) {
+    let micros = row.number_of(Column::DurationNs) / 1_000;
+    let (millis, micros) = (micros / 1_000, micros % 1_000);
+    let [session, sequence, rows] =
+        [Column::Session, Column::Sequence, Column::Rows].map(|column| row.number_of(column));
+    let _ = write!(out, " s{session}#{sequence} {millis}.{micros:03}ms rows={rows} ");
+    human_error(out, row, true);
+    if row.bytes_of(Column::Sqlstate).is_empty() {
+        line(out, row.bytes_of(Column::CommandTag));
     }
     out.push_str(" | ");
     line(out, text.get(..LINE_TEXT_BYTES_MAX).unwrap_or(text));
-    let hidden =
-        wide(text.len()).max(statement.text_bytes).saturating_sub(wide(LINE_TEXT_BYTES_MAX.min(text.len())));
+    let bytes = wide(text.len()).max(row.number_of(Column::TextBytes));
+    let hidden = bytes.saturating_sub(wide(LINE_TEXT_BYTES_MAX.min(text.len())));
     if hidden > 0 {
         let _ = write!(out, " ... ({hidden} bytes more; --json has them)");
     }
@@ -393,12 +343,14 @@ fn human_parameters(out: &mut String, list: &[u8]) {
     }
 }
 
-fn human_error(out: &mut String, sqlstate: Option<[u8; 5]>, message: &[u8]) {
-    if let Some(code) = sqlstate {
+/// The SQLSTATE, if there is one, and the message behind it.
+fn human_error(out: &mut String, row: &Row<'_>, with_message: bool) {
+    let code = row.bytes_of(Column::Sqlstate);
+    if !code.is_empty() {
         out.push(' ');
-        line(out, &code);
+        line(out, code);
         out.push(' ');
-        line(out, message);
+        line(out, if with_message { row.bytes_of(Column::Message) } else { b"" });
     }
 }
 

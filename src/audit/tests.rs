@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::disk::segments;
 use super::entry::{Entry, decode};
+use super::row::Row;
 use super::*;
 use crate::config::{Audit, AuditMode};
 
@@ -191,8 +192,8 @@ pub(super) fn shown(folder: &Folder) -> Vec<serde_json::Value> {
     let mut joiner = join::Joiner::new(&reader);
     let pieces = reader.pieces();
     let mut show = |shown: &join::Shown<'_>| {
-        assert!(!render::human(shown, &shown.load(&pieces)).is_empty());
-        lines.push(serde_json::from_str(&render::json(shown, &shown.load(&pieces))).unwrap());
+        assert!(!render::human(&Row::of(shown), &shown.load(&pieces)).is_empty());
+        lines.push(serde_json::from_str(&render::json(&Row::of(shown), &shown.load(&pieces))).unwrap());
         Ok::<_, join::BadBody>(())
     };
     while let Some(raw) = reader.next_record().unwrap() {

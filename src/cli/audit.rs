@@ -24,6 +24,7 @@ use crate::audit::join::{BadBody, Joiner, Shown, Whole};
 use crate::audit::keys::Keyring;
 use crate::audit::reader::{End, Pieces, ReadError, Reader};
 use crate::audit::render::{human, json, summary};
+use crate::audit::row::Row;
 use crate::audit::values::Parameters;
 use crate::audit::{EventKind, Kind, Outcome};
 use crate::config;
@@ -170,7 +171,10 @@ impl Output<'_> {
         if self.args.count {
             return Ok(());
         }
-        let line = if self.args.json { json(shown, &whole) } else { human(shown, &whole) };
+        let line = {
+            let row = Row::of(shown);
+            if self.args.json { json(&row, &whole) } else { human(&row, &whole) }
+        };
         match self.args.limit().filter(|_| self.holds_back) {
             None => writeln!(self.out, "{line}")?,
             Some(limit) => {
