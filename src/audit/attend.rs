@@ -1,4 +1,5 @@
-//! The thread that looks after the keys: carries out what commands ask for, and makes the next month's keys ahead of time.
+//! The thread that carries out what commands ask for, of the log ([`acts`]) and of its keys, and makes the next month's keys
+//! ahead of time.
 //!
 //! A customer's keys are shredded in this order: they retire; the log says so, and when that record is on disk the writer
 //! uses them no more; whatever else needs their records is asked ([`Before`]); they go; the log says that, too.
@@ -6,10 +7,12 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::acts;
 use super::body;
 use super::gate::{Gate, Shard, now_ns};
 use super::keys::requests::{Request, Steps, carry_out};
@@ -17,7 +20,7 @@ use super::keys::{Keyring, month_of};
 use super::record::{Event, EventKind};
 
 /// How often it looks.
-const EVERY: Duration = Duration::from_secs(1);
+const EVERY: Duration = Duration::from_millis(200);
 /// A record that is not on disk by then is waited for the next time.
 const RECORD_TIME: Duration = Duration::from_secs(5);
 /// Keys of a month are made from so long before it on, in ns: a day.
@@ -48,7 +51,7 @@ impl fmt::Debug for Before {
 }
 
 /// Starts the thread; it ends with the writer.
-pub(super) fn start(gate: &Arc<Gate>, keyring: &Arc<Keyring>) -> io::Result<()> {
+pub(super) fn start(gate: &Arc<Gate>, keyring: &Arc<Keyring>, directory: PathBuf) -> io::Result<()> {
     let Some(shard) = gate.shards.first().map(Arc::clone) else { return Ok(()) };
     let (gate, keyring) = (Arc::clone(gate), Arc::clone(keyring));
     let attend = move || {
@@ -57,6 +60,10 @@ pub(super) fn start(gate: &Arc<Gate>, keyring: &Arc<Keyring>) -> io::Result<()> 
         while !attendant.gate.wait_finished(EVERY) {
             if let Err(error) = carry_out(&keyring, &mut attendant) {
                 tracing::error!(%error, "requests to shred keys cannot be read");
+            }
+            let recorded = acts::carry_out(&directory, |event| attendant.record_event(event));
+            if let Err(error) = recorded {
+                tracing::error!(%error, "what commands ask to have recorded cannot be read");
             }
             attendant.make_ahead(&keyring, now_ns(), &mut ahead);
         }
@@ -76,7 +83,13 @@ impl Attendant {
     /// Records an act of an operator in the vault's own log and waits until it is on disk.
     fn record(&self, detail: &str) -> Result<(), String> {
         let event = Event { detail: detail.as_bytes(), ..Event::new(EventKind::AdminAction) };
-        let pushed = self.gate.push((0, 0), &self.shard, |out| body::put_event(out, now_ns(), &event));
+        self.record_event(&event)
+    }
+
+    /// Records something in its customer's log and waits until it is on disk.
+    fn record_event(&self, event: &Event<'_>) -> Result<(), String> {
+        let log = self.gate.logs.number(event.customer);
+        let pushed = self.gate.push((0, log), &self.shard, |out| body::put_event(out, now_ns(), event));
         let ticket = pushed.map_err(|why| why.to_string())?;
         let (begun, waiter) = (Instant::now(), Arc::default());
         loop {

@@ -159,7 +159,7 @@ impl Log {
         }
         let watched = Arc::clone(&gate);
         std::thread::Builder::new().name("audit-watch".into()).spawn(move || watch(&watched, stall))?;
-        attend::start(&gate, &keyring)?;
+        attend::start(&gate, &keyring, config.directory.clone())?;
         let (notary, archive) = (OnceLock::new(), OnceLock::new());
         Ok(Self(Some(Arc::new(Open { gate, close_limit, boot, keyring, notary, archive }))))
     }

@@ -10,11 +10,13 @@
 //! gate.rs     who waits, whether there is room     body.rs    its bytes · entry.rs  reading them
 //! writer.rs   the thread; group commit; watchdog   journal.rs segments and frames · segment.rs  reading them
 //! disk.rs     folder, lock, prepared segments      recovery.rs  after an end of any kind
-//! keys/       the keyring                          seal.rs    bodies encrypted · attend.rs  its thread · logs.rs
+//! keys/       the keyring                          seal.rs    bodies encrypted · logs.rs
+//! acts.rs     what commands have recorded          attend.rs  the thread that looks after keys and acts
 //! row.rs      a record as typed columns             arrow.rs   rows as Arrow batches and back
 //! join.rs     one whole record of its parts       values.rs  parameters as PostgreSQL would print them
 //! ```
 
+pub mod acts;
 pub mod archive;
 pub mod arrow;
 mod attend;
