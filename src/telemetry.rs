@@ -150,7 +150,9 @@ pub fn login(outcome: &'static str) {
 pub fn start_log(log: &Log) -> Result<(), String> {
     let filter =
         EnvFilter::try_new(&log.level).map_err(|error| format!("log.level \"{}\": {error}", log.level))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    // A line that standard error does not take, because its disk is full, would else be complained of there: with a panic.
+    let lines = tracing_subscriber::fmt().log_internal_errors(false).with_env_filter(filter);
+    let lines = lines.with_writer(io::stderr).with_target(false);
     match log.format {
         LogFormat::Text => lines.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).try_init(),

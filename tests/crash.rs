@@ -1,4 +1,4 @@
-//! What each mode of the log promises holds whenever the process is killed, with torn ends among the kills.
+//! What each mode of the log promises holds whenever the process is killed, with torn ends and a full disk among the kills.
 
 use std::collections::HashSet;
 use std::fs;
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::support::faults::Fault;
 use crate::support::messages;
 use crate::support::vault::{House, MODES};
 use crate::support::wire::Wire;
@@ -20,9 +21,13 @@ const CRASHES: u64 = 5;
 const BUFFERED: Duration = Duration::from_secs(1);
 const CLIENTS: u64 = 6;
 
-/// Says something and waits for its end; `false` when the connection ends before.
+/// Says something and waits for its end; `false` when it fails or the connection ends before.
 fn answered(wire: &mut Wire, bytes: &[u8]) -> bool {
-    wire.try_send(bytes).is_ok() && wire.until_ready().last().is_some_and(|frame| frame.tag == b'Z')
+    if wire.try_send(bytes).is_err() {
+        return false;
+    }
+    let frames = wire.until_ready();
+    frames.last().is_some_and(|frame| frame.tag == b'Z') && frames.iter().all(|frame| frame.tag != b'E')
 }
 
 /// What clients were answered, and when.
@@ -144,10 +149,16 @@ fn is_killed(house: &mut House, older: Duration) -> (Vec<Value>, Vec<String>) {
                 let (house, next, stop, told) = (&*house, &next, &stop, &told);
                 scope.spawn(move || insert_until_killed(house, client, next, stop, told));
             }
+            // Now and then the disk is full from some moment on; what ended right before waits in memory then.
+            let filled = Instant::now() + Duration::from_millis(crash * 31 % 97);
+            let full = (crash % 5 == 1).then(|| {
+                std::thread::sleep(filled.saturating_duration_since(Instant::now()));
+                Fault::on(&house.vault, "audit-writer", "pwrite64,fallocate", "error=ENOSPC")
+            });
             // Moments that fall anywhere within the first statements of a session or among thousands.
             std::thread::sleep(older + Duration::from_millis(20 + crash * 7919 % 283));
             let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-            let killed = Instant::now();
+            let killed = if full.is_some() { filled } else { Instant::now() };
             rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
             stop.store(true, Ordering::Relaxed);
             killed

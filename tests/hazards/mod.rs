@@ -8,6 +8,7 @@ mod batches;
 mod cancels;
 mod copies;
 mod costly;
+mod disks;
 mod framing;
 mod greetings;
 mod leaving;

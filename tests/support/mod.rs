@@ -3,6 +3,7 @@
 pub(crate) mod both;
 pub(crate) mod counting;
 pub(crate) mod dice;
+pub(crate) mod faults;
 pub(crate) mod liar;
 pub(crate) mod messages;
 pub(crate) mod pooled;
