@@ -434,6 +434,12 @@ impl<'a> Rows<'a> {
         self.index.is_empty()
     }
 
+    /// Which piece of its record the row at `at` is: 0, the record itself; `None`: there is no such row.
+    #[must_use]
+    pub fn part(&self, at: usize) -> Option<u32> {
+        (at < self.len()).then(|| self.part.value(at))
+    }
+
     /// The row at `at`.
     ///
     /// # Errors

@@ -13,6 +13,7 @@
 //! keys/       the keyring                          seal.rs    bodies encrypted · logs.rs
 //! acts.rs     what commands have recorded          attend.rs  the thread that looks after keys and acts
 //! row.rs      a record as typed columns             arrow.rs   rows as Arrow batches and back
+//! archive/    files for years                       history.rs archive and journal as one
 //! join.rs     one whole record of its parts       values.rs  parameters as PostgreSQL would print them
 //! ```
 
@@ -28,6 +29,7 @@ mod escape;
 pub mod evidence;
 mod gate;
 mod health;
+pub mod history;
 mod inspect;
 pub mod join;
 mod journal;

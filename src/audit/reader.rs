@@ -152,12 +152,26 @@ impl Reader {
     /// # Errors
     /// [`ReadError`] when there is no segment or one cannot be opened.
     pub fn open_since(path: &Path, since_ns: u64) -> Result<Self, ReadError> {
+        Self::begin(path, None, since_ns)
+    }
+
+    /// Begins with a segment. Texts that lie in parts before it are found all the same.
+    ///
+    /// # Errors
+    /// [`ReadError`] when it cannot be opened.
+    pub fn open_at(path: &Path, number: u64) -> Result<Self, ReadError> {
+        Self::begin(path, Some(number), 0)
+    }
+
+    /// Begins with this segment or the oldest one, or a later one before which nothing lies that began at `since_ns` or later.
+    pub(super) fn begin(path: &Path, at: Option<u64>, since_ns: u64) -> Result<Self, ReadError> {
         let io = |error| ReadError::Io(path.to_owned(), error);
         let folder = open_folder(path).map_err(io)?;
         let numbers = segments(path).map_err(io)?;
         let first = numbers.first().copied().ok_or_else(|| ReadError::Empty(path.to_owned()))?;
-        let mut segment = open_segment(path, &folder, first)?;
-        for number in numbers.into_iter().skip(1).take_while(|_| since_ns > 0) {
+        let mut segment = open_segment(path, &folder, at.unwrap_or(first))?;
+        let later = numbers.into_iter().filter(|number| *number > at.unwrap_or(first));
+        for number in later.take_while(|_| since_ns > 0) {
             let later = open_segment(path, &folder, number)?;
             if later.header.created_ns >= since_ns {
                 break;
@@ -176,21 +190,6 @@ impl Reader {
             skipped,
             opener: None,
         })
-    }
-
-    /// Begins with a segment. Texts that lie in parts before it are found all the same.
-    ///
-    /// # Errors
-    /// [`ReadError`] when it cannot be opened.
-    pub fn open_at(path: &Path, number: u64) -> Result<Self, ReadError> {
-        let io = |error| ReadError::Io(path.to_owned(), error);
-        let folder = open_folder(path).map_err(io)?;
-        let first = segments(path).map_err(io)?.first().copied();
-        let first = first.ok_or_else(|| ReadError::Empty(path.to_owned()))?;
-        let segment = open_segment(path, &folder, number)?;
-        let (boot, skipped) = (segment.header.boot, number != first);
-        let (path, folder) = (path.to_owned(), Arc::new(folder));
-        Ok(Self { path, folder, segment, boot, looks_max: LOOKS, bad: None, skipped, opener: None })
     }
 
     /// Where the next record begins: segment and offset in bytes.

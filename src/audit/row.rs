@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 
 use super::body::wide;
 use super::entry::{Bytes, Entry, EventRead, StatementRead, WhoRead};
-use super::join::{Shown, Text};
+use super::join::{Shown, Text, Whole};
 use super::reader::{Pieces, SHREDDED};
 use super::render::{Summary, summary};
 
@@ -285,6 +285,30 @@ impl<'a> Row<'a> {
             }
             if read != bytes {
                 return Err(io::ErrorKind::InvalidData.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The same of a record whose long columns were read already, as those of the archive are.
+    ///
+    /// # Errors
+    /// When one is not as long as the row says.
+    pub fn canonical_whole(&self, whole: &Whole<'_>, mut put: impl FnMut(&[u8])) -> io::Result<()> {
+        let long = [
+            (TEXT_TAG, &whole.text, Column::TextBytes),
+            (PARAMETERS_TAG, &whole.parameters, Column::ParameterBytes),
+        ];
+        for (tag, long, column) in long {
+            let bytes = self.number_of(column);
+            // What is empty though it should not be was shredded before it was archived.
+            if bytes != wide(long.len()) && !long.is_empty() {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            if bytes > 0 {
+                put(&[tag]);
+                put(&bytes.to_le_bytes());
+                put(long);
             }
         }
         Ok(())

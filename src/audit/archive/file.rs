@@ -9,11 +9,13 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::RecordBatch;
-use parquet::arrow::ArrowWriter;
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::error::ArrowError;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+    ArrowPredicateFn, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+    RowFilter,
 };
+use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::encryption::decrypt::{FileDecryptionProperties, KeyRetriever};
 use parquet::encryption::encrypt::FileEncryptionProperties;
@@ -24,11 +26,12 @@ use parquet::schema::types::ColumnPath;
 use zeroize::Zeroizing;
 
 use super::super::arrow::{
-    BadBatch, INDEX, KEY, LEAF_CHECK, Leaf, NOT_UTF8, PARAMETERS, PART, Rows, Stored, TEXT, schema,
+    BadBatch, INDEX, KEY, LEAF_CHECK, Leaf, NOT_UTF8, PARAMETERS, PART, Rows, TEXT, schema,
 };
 use super::super::join::Whole;
 use super::super::keys::{KeyError, Keyring};
 use super::super::row::{Column, Row};
+use super::span::Span;
 
 /// Purpose under which data keys give the keys of files.
 const PURPOSE: &[u8] = b"archive";
@@ -202,10 +205,10 @@ impl Writer {
     }
 }
 
-/// Asks for the key that a file names, and remembers why there is none.
+/// Asks for the key that a file names, and remembers its number, or why there is none.
 struct Retriever {
     keys: Arc<dyn Keys>,
-    refused: Mutex<Option<KeyError>>,
+    asked: Mutex<(u32, Option<KeyError>)>,
 }
 
 impl KeyRetriever for Retriever {
@@ -213,31 +216,30 @@ impl KeyRetriever for Retriever {
         let word = std::str::from_utf8(metadata).ok();
         let number = word.and_then(|word| word.strip_prefix(KEY_WORD)).and_then(|number| number.parse().ok());
         let number: u32 = number.ok_or_else(|| ParquetError::General("names no key".to_owned()))?;
-        self.keys.file_key(number).map(|secret| secret.to_vec()).map_err(|error| {
+        let secret = self.keys.file_key(number);
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.0 = number;
+        secret.map(|secret| secret.to_vec()).map_err(|error| {
             let general = ParquetError::General(error.to_string());
-            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            asked.1 = Some(error);
             general
         })
     }
 }
 
-/// Reads one file.
-pub struct Reader {
-    inner: ParquetRecordBatchReader,
-    metadata: Arc<ParquetMetaData>,
+/// A file whose footer was read: what is to be read of it can be said.
+pub struct Opened {
+    builder: ParquetRecordBatchReaderBuilder<File>,
+    key: u32,
 }
 
-impl fmt::Debug for Reader {
+impl fmt::Debug for Opened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Reader")
+        f.debug_struct("Opened").field("key", &self.key).finish_non_exhaustive()
     }
 }
 
-fn damaged(error: &impl fmt::Display) -> FileError {
-    FileError::Damaged(None, error.to_string())
-}
-
-impl Reader {
+impl Opened {
     /// Opens a file: its footer is decrypted with the key that it names.
     ///
     /// # Errors
@@ -252,23 +254,95 @@ impl Reader {
         if magic != *MAGIC {
             return Err(damaged(&"does not begin as an encrypted Parquet file"));
         }
-        let retriever = Arc::new(Retriever { keys, refused: Mutex::new(None) });
+        let retriever = Arc::new(Retriever { keys, asked: Mutex::default() });
         let decryption = FileDecryptionProperties::with_key_retriever(Arc::<Retriever>::clone(&retriever))
             .build()
             .map_err(|error| damaged(&error))?;
         let options = ArrowReaderOptions::new()
             .with_page_index_policy(PageIndexPolicy::Optional)
             .with_file_decryption_properties(decryption);
-        let builder =
-            ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).map_err(|error| {
-                match retriever.refused.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                    Some(refused) => FileError::Key(refused),
-                    None => damaged(&error),
-                }
-            })?;
-        let metadata = Arc::clone(builder.metadata());
-        let inner = builder.with_batch_size(READ_ROWS).build().map_err(|error| damaged(&error))?;
-        Ok(Self { inner, metadata })
+        let opened = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options);
+        let (key, refused) =
+            std::mem::take(&mut *retriever.asked.lock().unwrap_or_else(PoisonError::into_inner));
+        let builder = opened.map_err(|error| refused.map_or_else(|| damaged(&error), FileError::Key))?;
+        Ok(Self { builder, key })
+    }
+
+    /// Number of the data key that the file is encrypted under.
+    #[must_use]
+    pub const fn key(&self) -> u32 {
+        self.key
+    }
+
+    /// What the footer says.
+    #[must_use]
+    pub fn metadata(&self) -> &ParquetMetaData {
+        self.builder.metadata()
+    }
+
+    /// Reads the records that may be meant, some others with them.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn read(self, wanted: &Span) -> Result<Reader, FileError> {
+        let metadata = Arc::clone(self.builder.metadata());
+        let groups = wanted.groups(&metadata);
+        let builder = self.builder.with_row_groups(groups).with_batch_size(READ_ROWS);
+        let inner = builder.build().map_err(|error| damaged(&error))?;
+        Ok(Reader { inner, metadata, batch: None, at: 0 })
+    }
+
+    /// Reads some columns of the rows for which `takes` says so, in batches of at most `rows`. `takes` sees the columns
+    /// `looked_at` and answers one truth for each row. What is in the file is authenticated as far as it is read.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn batches(
+        self,
+        wanted: &Span,
+        columns: &[&str],
+        (looked_at, takes): (&[&str], Takes),
+        rows: usize,
+    ) -> Result<ParquetRecordBatchReader, FileError> {
+        let groups = wanted.groups(self.builder.metadata());
+        let schema = self.builder.parquet_schema();
+        let shown = ProjectionMask::columns(schema, columns.iter().copied());
+        let seen = ProjectionMask::columns(schema, looked_at.iter().copied());
+        let filter = RowFilter::new(vec![Box::new(ArrowPredicateFn::new(seen, takes))]);
+        let builder = self.builder.with_row_groups(groups).with_projection(shown).with_row_filter(filter);
+        builder.with_batch_size(rows).build().map_err(|error| damaged(&error))
+    }
+}
+
+/// Says of each row of a batch whether it is wanted.
+pub type Takes = Box<dyn FnMut(RecordBatch) -> Result<BooleanArray, ArrowError> + Send>;
+
+/// Reads the records of one file.
+pub struct Reader {
+    inner: ParquetRecordBatchReader,
+    metadata: Arc<ParquetMetaData>,
+    batch: Option<RecordBatch>,
+    /// The next row of the batch.
+    at: usize,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reader")
+    }
+}
+
+fn damaged(error: &impl fmt::Display) -> FileError {
+    FileError::Damaged(None, error.to_string())
+}
+
+impl Reader {
+    /// Opens a file, to read all of it: its footer is decrypted with the key that it names.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn open(file: File, keys: Arc<dyn Keys>) -> Result<Self, FileError> {
+        Opened::open(file, keys)?.read(&Span::ALL)
     }
 
     /// What the footer says.
@@ -282,56 +356,83 @@ impl Reader {
     /// # Errors
     /// [`FileError`], or what `take` answers.
     pub fn each<E: From<FileError>>(
-        self,
-        mut take: impl FnMut(Leaf, &Row<'_>, &Whole<'_>) -> Result<(), E>,
+        mut self,
+        take: impl FnMut(Leaf, &Row<'_>, &Whole<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut open: Option<Open> = None;
-        for batch in self.inner {
-            let batch = batch.map_err(|error| damaged(&error))?;
+        self.each_until(u64::MAX, take).map(|_| ())
+    }
+
+    /// Hands out the next records, up to the first that began later than `until_ns`; when that one began. `None`: there are
+    /// no more.
+    ///
+    /// # Errors
+    /// [`FileError`], or what `take` answers.
+    pub fn each_until<E: From<FileError>>(
+        &mut self,
+        until_ns: u64,
+        mut take: impl FnMut(Leaf, &Row<'_>, &Whole<'_>) -> Result<(), E>,
+    ) -> Result<Option<u64>, E> {
+        while let Some(batch) = self.batch()? {
             let rows = Rows::of(&batch).map_err(FileError::from)?;
-            let mut stored = (0..rows.len()).map(|at| rows.get(at).map(|stored| (at, stored))).peekable();
-            while let Some(next) = stored.next() {
-                let (at, record) = next.map_err(FileError::from)?;
-                if record.part > 0 {
-                    goes_on(&mut open, &record)?;
+            while self.at < rows.len() {
+                let stored = rows.get(self.at).map_err(FileError::from)?;
+                if stored.part > 0 {
+                    return Err(alone(stored.leaf).into());
+                }
+                let began = stored.row.number_of(Column::Time);
+                if began > until_ns {
+                    return Ok(Some(began));
+                }
+                self.at = self.at.saturating_add(1);
+                if rows.part(self.at) == Some(0) {
+                    take(stored.leaf, &stored.row, &stored.whole())?;
                     continue;
                 }
-                close(open.take(), &mut take)?;
-                match stored.peek() {
-                    Some(Ok((_, behind))) if behind.part == 0 => {
-                        take(record.leaf, &record.row, &record.whole())?;
-                    }
-                    Some(_) | None => open = Some((batch.clone(), at, record.whole().into_owned())),
-                }
+                let mut whole = stored.whole().into_owned();
+                self.go_on(stored.leaf, &mut whole)?;
+                take(stored.leaf, &stored.row, &whole)?;
+                // What went on may have gone on in the next batch.
+                break;
             }
         }
-        close(open, &mut take)
+        Ok(None)
+    }
+
+    /// The batch with the next row.
+    fn batch(&mut self) -> Result<Option<RecordBatch>, FileError> {
+        while self.batch.as_ref().is_none_or(|batch| self.at >= batch.num_rows()) {
+            self.at = 0;
+            self.batch = self.inner.next().transpose().map_err(|error| damaged(&error))?;
+            if self.batch.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(self.batch.clone())
+    }
+
+    /// Appends the further pieces of a record's text.
+    fn go_on(&mut self, leaf: Leaf, whole: &mut Whole<'_>) -> Result<(), FileError> {
+        while let Some(batch) = self.batch()? {
+            let rows = Rows::of(&batch)?;
+            while self.at < rows.len() {
+                if rows.part(self.at) == Some(0) {
+                    return Ok(());
+                }
+                let piece = rows.get(self.at)?;
+                if piece.leaf != leaf {
+                    return Err(alone(piece.leaf));
+                }
+                whole.text.to_mut().extend_from_slice(piece.text);
+                whole.parameters.to_mut().extend_from_slice(piece.parameters);
+                self.at = self.at.saturating_add(1);
+            }
+        }
+        Ok(())
     }
 }
 
-/// A record whose text may go on: where it begins, and its text so far.
-type Open = (RecordBatch, usize, Whole<'static>);
-
-/// Appends a further piece to the text of an open record.
-fn goes_on(open: &mut Option<Open>, piece: &Stored<'_>) -> Result<(), FileError> {
-    let (batch, at, whole) = open
-        .as_mut()
-        .ok_or_else(|| FileError::Damaged(Some(piece.leaf.index), "a text without its record".to_owned()))?;
-    if Rows::of(batch)?.get(*at)?.leaf != piece.leaf {
-        return Err(FileError::Damaged(Some(piece.leaf.index), "a text of another record".to_owned()));
-    }
-    whole.text.to_mut().extend_from_slice(piece.text);
-    whole.parameters.to_mut().extend_from_slice(piece.parameters);
-    Ok(())
-}
-
-fn close<E: From<FileError>>(
-    open: Option<Open>,
-    take: &mut impl FnMut(Leaf, &Row<'_>, &Whole<'_>) -> Result<(), E>,
-) -> Result<(), E> {
-    let Some((batch, at, whole)) = open else { return Ok(()) };
-    let stored = Rows::of(&batch).and_then(|rows| rows.get(at)).map_err(FileError::from)?;
-    take(stored.leaf, &stored.row, &whole)
+fn alone(leaf: Leaf) -> FileError {
+    FileError::Damaged(Some(leaf.index), "a text without its record".to_owned())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! key that follows from a data key, so it goes with it.
 //!
 //! ```text
-//! name.rs    names, and which files to read        file.rs   one file: written and read
+//! name.rs    names, and which files to read        file.rs   one file: written and read · span.rs  which of its rows
 //! check.rs   whether a file is what its name says   place.rs  where files are kept
 //! follower.rs  follows the journal behind the notary   life.rs  the thread
 //! sealer.rs  gathers records and puts files; merge.rs makes one of a day's many
@@ -15,8 +15,9 @@ pub mod check;
 #[cfg(test)]
 mod examples;
 pub mod file;
-mod follower;
+pub(in crate::audit) mod follower;
 pub(in crate::audit) mod life;
 pub mod name;
 pub mod place;
 pub mod sealer;
+pub mod span;

@@ -85,6 +85,18 @@ pub fn open(audit: &config::Audit) -> io::Result<Box<dyn Place>> {
     }
 }
 
+/// The archive as configured, for reading: nothing is made.
+///
+/// # Errors
+/// A setting that cannot be used.
+pub fn open_to_read(audit: &config::Audit) -> io::Result<Box<dyn Place>> {
+    match audit.archive.url.as_deref().map(|url| (url, url.strip_prefix("file://"))) {
+        None => Ok(Box::new(Local { folder: default_folder(audit) })),
+        Some((_, Some(path))) => Ok(Box::new(Local { folder: path.into() })),
+        Some((_, None)) => Ok(Box::new(Remote::open(&audit.archive)?)),
+    }
+}
+
 /// The store behind the archive as configured and where in it files lie, for readers of Parquet.
 ///
 /// # Errors

@@ -1,0 +1,344 @@
+//! The log's records, wherever they lie: the archive first, then the journal from where the archive ends.
+//!
+//! What always holds: each record is handed out exactly once, those of one log in the order of their places; a record that
+//! ought to be there and is not is an error, never passed over; memory is bounded by some batches of each log that is
+//! read at one time. Nothing is changed and no lock is taken, so it works beside the process that writes, and inside it.
+//!
+//! A **log** is a customer's, by its id, or the vault's own ([`OWN_LOG`]). Several logs are read as one in the order in which their
+//! records began, about: within a log the order is that in which they ended.
+//!
+//! ```text
+//! archived.rs  the archive's part      tail.rs  the journal's
+//! ```
+
+mod archived;
+mod tail;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::archive::file::{FileError, Keys};
+use super::archive::follower::own_folder;
+pub use super::archive::name::OWN_LOG;
+use super::archive::name::{Name, covering};
+use super::archive::place::{self, Place};
+pub use super::archive::span::Span;
+use super::evidence::folder_of;
+use super::join::{BadBody, Shown, Whole};
+use super::keys::Keyring;
+use super::notary::Trouble;
+use super::notary::state::State;
+use super::reader::{End, Pieces, Place as JournalPlace, ReadError};
+use super::render;
+use super::row::Row;
+use crate::config;
+pub use archived::ArchivedFile;
+pub use tail::Tail;
+
+/// Files may be replaced by a larger one while they are read; then it is looked again, so often.
+const LOOKS_MAX: u32 = 8;
+
+/// Which records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Of this log only: a customer's id, or [`OWN_LOG`].
+    pub log: Option<String>,
+    /// Which of them. Places mean something where one log is named.
+    pub span: Span,
+    /// What is running is handed out at the end, as `unknown`. It has no place yet.
+    pub with_open: bool,
+    /// Each record's place is told. Without, segments of the journal that lie before the span are not read.
+    pub with_index: bool,
+}
+
+impl Wanted {
+    /// All that was recorded and is complete, with its places.
+    pub const ALL: Self = Self { log: None, span: Span::ALL, with_open: false, with_index: true };
+
+    /// All of one log.
+    #[must_use]
+    pub fn of(log: &str) -> Self {
+        Self { log: Some(log.to_owned()), ..Self::ALL }
+    }
+
+    fn takes_log(&self, log: &str) -> bool {
+        self.log.as_ref().is_none_or(|only| only == log)
+    }
+
+    fn takes(&self, log: &str, index: Option<u64>, began_ns: u64) -> bool {
+        let in_place = index.is_none_or(|index| (self.span.from..self.span.to).contains(&index));
+        self.takes_log(log) && in_place && self.span.holds_time(began_ns)
+    }
+}
+
+/// A record.
+#[derive(Debug, Clone, Copy)]
+pub struct Found<'a> {
+    /// Its log: a customer's id, or [`OWN_LOG`].
+    pub log: &'a str,
+    /// Its place in the log, from 0; `None`: it is not complete, or was not asked for.
+    pub index: Option<u64>,
+    /// Number of its data key; 0: none.
+    pub key: u32,
+    /// Its columns.
+    pub row: &'a Row<'a>,
+    from: From<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum From<'a> {
+    Journal(&'a Shown<'a>, &'a Pieces),
+    Archive(&'a Whole<'a>, &'a str),
+}
+
+impl<'a> Found<'a> {
+    /// Text and parameters, whole. Of the journal they are read now; what cannot be read any more is missing.
+    #[must_use]
+    pub fn whole(&self) -> Whole<'a> {
+        match self.from {
+            From::Journal(shown, pieces) => shown.load(pieces),
+            From::Archive(whole, _) => borrowed(whole),
+        }
+    }
+
+    /// The file of the archive that it is from; `None`: the journal.
+    #[must_use]
+    pub const fn file(&self) -> Option<&'a str> {
+        match self.from {
+            From::Journal(..) => None,
+            From::Archive(_, file) => Some(file),
+        }
+    }
+
+    /// Where its (first) record lies in the journal, if it does.
+    #[must_use]
+    pub const fn place(&self) -> Option<JournalPlace> {
+        match self.from {
+            From::Journal(shown, _) => Some(shown.place),
+            From::Archive(..) => None,
+        }
+    }
+
+    /// One line of JSON, as [`render::json`].
+    #[must_use]
+    pub fn json(&self) -> String {
+        render::json(self.row, &self.whole())
+    }
+
+    /// One line for people, as [`render::human`].
+    #[must_use]
+    pub fn human(&self) -> String {
+        render::human(self.row, &self.whole())
+    }
+
+    /// The canonical bytes of its long columns, behind those of [`Row::canonical`].
+    ///
+    /// # Errors
+    /// Of a piece that cannot be read any more, or is not as long as the row says.
+    pub fn canonical_long(&self, mut put: impl FnMut(&[u8])) -> io::Result<()> {
+        match self.from {
+            From::Journal(shown, pieces) => self.row.canonical_long(shown, pieces, put),
+            From::Archive(whole, _) => self.row.canonical_whole(whole, &mut put),
+        }
+    }
+}
+
+fn borrowed<'a>(whole: &'a Whole<'_>) -> Whole<'a> {
+    Whole { text: (&*whole.text).into(), parameters: (&*whole.parameters).into() }
+}
+
+/// What else there is to tell when all was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ended {
+    /// Records that are unreadable, because their keys were shredded.
+    pub shredded: u64,
+    /// Bytes behind the journal's last record that are the beginning of a write that was not completed.
+    pub torn_bytes: u64,
+}
+
+/// Why records cannot be read.
+#[derive(Debug)]
+pub enum HistoryError {
+    /// The journal cannot be read, or is damaged.
+    Journal(ReadError),
+    /// A record of the journal is no record.
+    Body(BadBody),
+    /// A file of the archive, by its name, cannot be read or is damaged.
+    File(String, FileError),
+    /// The archive of a log cannot be looked at.
+    Place(String, io::Error),
+    /// Records that the archive has had are in none of its files: log, first and last place.
+    Missing(String, u64, u64),
+    /// What the archive or the notary keeps of how far they are cannot be read.
+    State(String),
+}
+
+impl fmt::Display for HistoryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Journal(error) => write!(f, "{error}"),
+            Self::Body(BadBody(place)) => write!(f, "body of record {} cannot be read", place.record),
+            Self::File(name, error) => write!(f, "archive file {name}: {error}"),
+            Self::Place(log, error) => write!(f, "archive of log {log}: {error}"),
+            Self::Missing(log, first, last) => {
+                write!(f, "archive of log {log}: records {first} to {last} are in none of its files")
+            }
+            Self::State(what) => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for HistoryError {}
+
+impl std::convert::From<ReadError> for HistoryError {
+    fn from(error: ReadError) -> Self {
+        Self::Journal(error)
+    }
+}
+
+impl std::convert::From<BadBody> for HistoryError {
+    fn from(bad: BadBody) -> Self {
+        Self::Body(bad)
+    }
+}
+
+impl std::convert::From<Trouble> for HistoryError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Journal(error) => Self::Journal(error),
+            Trouble::Record(..)
+            | Trouble::Key(..)
+            | Trouble::Files(..)
+            | Trouble::Changed(..)
+            | Trouble::Signed(..) => Self::State(trouble.to_string()),
+        }
+    }
+}
+
+/// All records of a vault's logs. See the module's description.
+pub struct History {
+    journal: PathBuf,
+    keyring: Arc<Keyring>,
+    place: Box<dyn Place>,
+    archived: State,
+    /// Places of each log whose records were shredded: from and to.
+    gone: BTreeMap<String, Vec<(u64, u64)>>,
+}
+
+impl fmt::Debug for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("History").field("journal", &self.journal).finish_non_exhaustive()
+    }
+}
+
+impl History {
+    /// Looks how far the archive is. What is archived while this is used is read from the journal.
+    ///
+    /// # Errors
+    /// [`HistoryError`] when that cannot be found out.
+    pub fn open(audit: &config::Audit, keyring: Arc<Keyring>) -> Result<Self, HistoryError> {
+        let archived = State::read(&own_folder(&audit.directory))?.unwrap_or_default();
+        let signed = State::read(&folder_of(&audit.directory))?.unwrap_or_default();
+        let place =
+            place::open_to_read(audit).map_err(|error| HistoryError::Place("(all)".to_owned(), error))?;
+        let gone = signed.logs.iter().map(|(log, sizes)| (log.clone(), sizes.gone(Some(&keyring))));
+        let gone = gone.filter(|(_, gone)| !gone.is_empty()).collect();
+        Ok(Self { journal: audit.directory.clone(), keyring, place, archived, gone })
+    }
+
+    /// The logs that the archive has, and how many records of each, shredded ones included.
+    pub fn archived_logs(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.archived.logs.iter().map(|(log, sizes)| (log.as_str(), sizes.leaves))
+    }
+
+    /// Hands out the records that are wanted; nothing is read twice.
+    ///
+    /// # Errors
+    /// [`HistoryError`], or what `take` answers; then nothing more is read.
+    pub fn each<E: std::convert::From<HistoryError>>(
+        &self,
+        wanted: &Wanted,
+        mut take: impl FnMut(&Found<'_>) -> Result<(), E>,
+    ) -> Result<Ended, E> {
+        let shredded = self.each_archived(wanted, &mut take)?;
+        let mut tail = self.tail(wanted)?;
+        loop {
+            tail.read_on(&mut take)?;
+            let end = tail.end()?;
+            if end == End::More {
+                continue;
+            }
+            if wanted.with_open {
+                tail.finish(&mut take)?;
+            }
+            let torn_bytes = if let End::Torn(bytes) = end { bytes } else { 0 };
+            return Ok(Ended { shredded: shredded.saturating_add(tail.shredded()), torn_bytes });
+        }
+    }
+
+    /// Hands out those that lie in the archive. Answers how many of them are shredded.
+    ///
+    /// # Errors
+    /// [`HistoryError`], or what `take` answers.
+    pub fn each_archived<E: std::convert::From<HistoryError>>(
+        &self,
+        wanted: &Wanted,
+        take: impl FnMut(&Found<'_>) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        archived::each(self, wanted, take)
+    }
+
+    /// The journal from where the archive ends.
+    ///
+    /// # Errors
+    /// [`HistoryError`] when it cannot be opened.
+    pub fn tail(&self, wanted: &Wanted) -> Result<Tail, HistoryError> {
+        Tail::open(self, wanted)
+    }
+
+    fn gone_of(&self, log: &str) -> &[(u64, u64)] {
+        self.gone.get(log).map_or(&[], Vec::as_slice)
+    }
+
+    /// The files of a log, and what of them is to be read. Records that are in none must have been shredded.
+    fn files(&self, log: &str, from: u64, size: u64) -> Result<Vec<(Name, u64)>, HistoryError> {
+        let listed = self.place.list(log).map_err(|error| HistoryError::Place(log.to_owned(), error))?;
+        let names: Vec<Name> = listed
+            .into_iter()
+            .map(|(name, _)| name)
+            .filter(|name| name.first < size && name.last >= from)
+            .collect();
+        let mut files: Vec<(Name, u64)> = Vec::new();
+        let mut next = from;
+        for piece in covering(&names) {
+            let begin = piece.from.max(from);
+            self.must_be_gone(log, next, begin)?;
+            next = piece.name.last.saturating_add(1);
+            files.push((piece.name.clone(), begin));
+        }
+        self.must_be_gone(log, next, size)?;
+        Ok(files)
+    }
+
+    /// Places from `next` to before `end` must have been shredded.
+    fn must_be_gone(&self, log: &str, mut next: u64, end: u64) -> Result<(), HistoryError> {
+        for (from, to) in self.gone_of(log) {
+            if *from <= next {
+                next = next.max(*to);
+            }
+        }
+        if next < end {
+            return Err(HistoryError::Missing(log.to_owned(), next, end.saturating_sub(1)));
+        }
+        Ok(())
+    }
+
+    fn file_keys(&self) -> Arc<dyn Keys> {
+        Arc::<Keyring>::clone(&self.keyring)
+    }
+}
