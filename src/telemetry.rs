@@ -3,6 +3,8 @@
 //! Always holds: never SQL text, a parameter or a secret (they belong to the audit log or nowhere); labels of
 //! metrics come from the catalogue or from this file, never from a client, so their number is bounded.
 
+pub mod live;
+
 use std::fmt;
 use std::io;
 use std::sync::Arc;

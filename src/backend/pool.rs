@@ -23,6 +23,7 @@ use crate::config::{Config, PoolMode};
 use crate::customers::{Catalogue, Customer};
 use crate::ids::{CustomerId, LoginName};
 use crate::routing::Route;
+use crate::telemetry::live::Board;
 
 mod breaker;
 mod kept;
@@ -73,6 +74,7 @@ struct Inner {
     dialler: Dialler,
     register: Mutex<Register>,
     reaper: reaper::Reaper,
+    board: Arc<Board>,
 }
 
 /// How many backends there are.
@@ -102,7 +104,8 @@ impl Pools {
     pub fn new(config: Arc<Config>) -> Self {
         let register = Mutex::new(Register::new(&config));
         let (dialler, reaper) = (Dialler::default(), reaper::Reaper::default());
-        Self(Arc::new(Inner { config: ArcSwap::new(config), dialler, register, reaper }))
+        let board = Arc::default();
+        Self(Arc::new(Inner { config: ArcSwap::new(config), dialler, register, reaper, board }))
     }
 
     /// What these pools do by themselves is done on the present runtime from now on.
@@ -119,6 +122,12 @@ impl Pools {
     /// Takes reloaded customers: their limits hold at once, for those who wait too.
     pub fn relimit(&self, catalogue: &Catalogue) {
         self.0.with(|register| register.relimit(catalogue));
+    }
+
+    /// Where backends are seen, and sessions.
+    #[must_use]
+    pub fn board(&self) -> &Arc<Board> {
+        &self.0.board
     }
 
     /// The configuration in force: of the start, or of the last [`Pools::reconfigure`].

@@ -1,7 +1,7 @@
 //! What a session of the console may see: its own catalogue, made for who it is.
 //!
 //! What always holds: there is no object store, no file format and no table factory, so that nothing outside these tables can
-//! be named; nothing is spilled to disk; an auditor's catalogue holds no schema of the operators.
+//! be named; nothing is spilled to disk; each table knows whose rows it shows.
 
 use std::sync::Arc;
 
@@ -21,6 +21,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_pg_catalog::pg_catalog::setup_pg_catalog;
 
+use super::live::{LiveTable, What};
 use super::tables::{LogTable, Which};
 use super::{Identity, Inner};
 use crate::customers::RESERVED_DATABASE;
@@ -57,6 +58,7 @@ pub(super) fn context(console: &Inner, identity: &Identity) -> Result<SessionCon
     let context = SessionContext::new_with_state(state);
     let catalog: Arc<dyn CatalogProvider> = Arc::new(MemoryCatalogProvider::new());
     catalog.register_schema("audit", audit(console, identity)?)?;
+    catalog.register_schema("live", live(console, identity)?)?;
     context.register_catalog(RESERVED_DATABASE, catalog);
     setup_pg_catalog(&context, RESERVED_DATABASE, EmptyContextProvider).map_err(|error| *error)?;
     super::shims::register(&context);
@@ -73,6 +75,15 @@ fn audit(console: &Inner, identity: &Identity) -> Result<Arc<dyn SchemaProvider>
         let text_bytes_max = console.config.memory_bytes.checked_div(TEXT_PART).unwrap_or_default();
         let table = LogTable::new(which, source, identity.customer.clone(), text_bytes_max);
         tables.register_table(which.name().to_owned(), Arc::new(table))?;
+    }
+    Ok(Arc::new(tables))
+}
+
+fn live(console: &Inner, identity: &Identity) -> Result<Arc<dyn SchemaProvider>> {
+    let tables = MemorySchemaProvider::new();
+    for what in What::ALL {
+        let table = LiveTable::new(what, (&identity.board, &console.told), identity.customer.clone());
+        tables.register_table(what.name().to_owned(), Arc::new(table))?;
     }
     Ok(Arc::new(tables))
 }

@@ -222,7 +222,10 @@ impl Conversation {
         let permit = permit.map_err(|_| aside::broken())?;
         let (context, settings) = (self.context.clone(), self.settings.clone());
         let planned =
-            aside::ask(permit, move || async move { prepare(&context, &settings, statement).await });
+            aside::ask(
+                permit,
+                move || async move { Box::pin(prepare(&context, &settings, statement)).await },
+            );
         limits.within(planned).await?
     }
 

@@ -11,6 +11,7 @@
 //! aside.rs         threads of queries              shims.rs      functions that tools ask for
 //! context.rs       what a session may see          tables.rs, scan.rs  the log as tables
 //! batch.rs         rows as columns                 prepared.rs   parameters and portals
+//! live.rs          sessions and pools as tables    words.rs      PgBouncer's SHOW
 //! wire.rs          answers as bytes                fault.rs      errors with their codes
 //! ```
 
@@ -19,6 +20,7 @@ mod batch;
 mod context;
 mod conversation;
 mod fault;
+mod live;
 mod prepared;
 mod reads;
 mod run;
@@ -28,6 +30,7 @@ mod shims;
 mod statement;
 mod tables;
 mod wire;
+mod words;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -40,6 +43,7 @@ use tokio::task::JoinSet;
 use crate::audit::{Log, SessionLog};
 use crate::config::{self, AuditMode, Config};
 use crate::ids::CustomerId;
+use crate::telemetry::live::Board;
 use scan::Source;
 
 /// Messages and answers on their way; more wait at their sender.
@@ -56,6 +60,7 @@ pub struct Console(Arc<Inner>);
 struct Inner {
     config: config::Console,
     source: Source,
+    told: Arc<live::Told>,
     sessions: Arc<Semaphore>,
     /// Plans that are being made: one a session.
     plans: Arc<Semaphore>,
@@ -76,6 +81,8 @@ pub struct Identity {
     pub customer: Option<CustomerId>,
     /// As the client sent it.
     pub application_name: String,
+    /// Sessions, backends and pools at this moment.
+    pub board: Arc<Board>,
     /// Where the reads are recorded; its begin is recorded already.
     pub log: SessionLog,
     /// How durable the records of the reads are, and when.
@@ -146,6 +153,7 @@ impl Console {
         let console = config.console.clone();
         Ok(Some(Self(Arc::new(Inner {
             source: Source { directory: config.audit.directory.clone(), keyring: log.keyring() },
+            told: Arc::new(live::Told::new(config)),
             sessions: Arc::new(Semaphore::new(console.sessions_max)),
             plans: Arc::new(Semaphore::new(console.sessions_max)),
             queries: Arc::new(Semaphore::new(console.queries_max)),
@@ -169,7 +177,8 @@ impl Console {
         let (messages, incoming) = mpsc::channel(ON_THE_WAY);
         let (outgoing, answers) = mpsc::channel(ON_THE_WAY);
         let stop = Arc::new(Stop::default());
-        let settings = settings::Settings::new(&identity.login, &identity.application_name);
+        let settings =
+            settings::Settings::new(&identity.login, &identity.application_name, identity.customer.is_none());
         let parameters = settings.reported().map(|(name, value)| (name, value.to_owned())).collect();
         let ends = conversation::Ends { incoming, outgoing, stop: Arc::clone(&stop) };
         let console = Arc::clone(&self.0);

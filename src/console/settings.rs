@@ -73,14 +73,20 @@ const FIXED: [&str; 8] = [
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     values: BTreeMap<String, String>,
+    is_operator: bool,
 }
 
 impl Settings {
-    pub(super) fn new(login: &str, application_name: &str) -> Self {
-        let mut settings = Self { values: BTreeMap::new() };
+    pub(super) fn new(login: &str, application_name: &str, is_operator: bool) -> Self {
+        let mut settings = Self { values: BTreeMap::new(), is_operator };
         settings.put("session_authorization", login);
         settings.put("application_name", application_name);
         settings
+    }
+
+    /// Whether everybody's records are shown.
+    pub(super) const fn is_operator(&self) -> bool {
+        self.is_operator
     }
 
     pub(super) fn put(&mut self, name: &str, value: &str) {

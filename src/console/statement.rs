@@ -16,6 +16,7 @@ use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
 use super::fault::{Fault, of_engine, of_parser};
 use super::settings;
+use super::words;
 use crate::protocol::sqlstate::SqlState;
 
 /// What a statement does.
@@ -82,7 +83,9 @@ pub(super) async fn prepare(
         Statement::Copy { source, to: true, target: CopyTarget::Stdout, options, legacy_options, .. } => {
             let query = match source {
                 CopySource::Query(query) => query,
-                CopySource::Table { table_name, .. } => table(context, &table_name.to_string())?,
+                CopySource::Table { table_name, .. } => {
+                    parsed(context, &format!("SELECT * FROM {table_name}"))?
+                }
             };
             let form = copy_form(&options, &legacy_options)?;
             match rows(context, Statement::Query(query)).await? {
@@ -96,7 +99,17 @@ pub(super) async fn prepare(
         Statement::Set(set) => settings::set(set),
         Statement::ShowVariable { variable } => {
             let words: Vec<String> = variable.iter().map(|word| word.value.clone()).collect();
-            known.show(context, &words)
+            match words.as_slice() {
+                [word] => match words::query(word, known.is_operator()) {
+                    Some(query) => rows(context, Statement::Query(parsed(context, &query)?)).await,
+                    None => known.show(context, &words),
+                },
+                _ => known.show(context, &words),
+            }
+        }
+        Statement::ShowDatabases { .. } => {
+            let query = words::query("databases", known.is_operator()).unwrap_or_default();
+            rows(context, Statement::Query(parsed(context, &query)?)).await
         }
         Statement::Deallocate { name, .. } => {
             let name = (!name.value.eq_ignore_ascii_case("all")).then_some(name.value);
@@ -109,9 +122,9 @@ pub(super) async fn prepare(
     }
 }
 
-fn table(context: &SessionContext, name: &str) -> Result<Box<Query>, Fault> {
-    let text = format!("SELECT * FROM {name}");
-    let parsed = context.state().sql_to_statement(&text, &datafusion::config::Dialect::PostgreSQL);
+/// The query of a text of ours.
+fn parsed(context: &SessionContext, text: &str) -> Result<Box<Query>, Fault> {
+    let parsed = context.state().sql_to_statement(text, &datafusion::config::Dialect::PostgreSQL);
     match parsed.map_err(|error| of_engine(&error))? {
         Planned::Statement(statement) => match *statement {
             Statement::Query(query) => Ok(query),

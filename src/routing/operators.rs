@@ -12,6 +12,9 @@ use crate::config;
 use crate::customers::{Catalogue, RESERVED_DATABASE};
 use crate::ids::LoginName;
 
+/// What the console of PgBouncer is called.
+const PGBOUNCER: &str = "pgbouncer";
+
 /// The operators of the configuration.
 #[derive(Debug, Default)]
 pub struct Operators(HashMap<LoginName, Known>);
@@ -67,10 +70,15 @@ impl Operators {
 }
 
 impl Hints {
-    /// Whether the client asks for the console and names no customer: only operators do, and whoever shows a token.
+    /// Whether the client asks for the console, by its name or by the one of PgBouncer's, and names no customer: only operators do, and whoever shows a token.
     #[must_use]
     pub fn mean_an_operator(&self, catalogue: &Catalogue) -> bool {
-        let asks = self.database.as_deref() == Some(RESERVED_DATABASE);
+        let asks = match self.database.as_deref() {
+            Some(RESERVED_DATABASE) => true,
+            // What exporters ask for, unless it is somebody's.
+            Some(PGBOUNCER) => catalogue.owner_of_database(PGBOUNCER).is_none(),
+            Some(_) | None => false,
+        };
         asks && self.login != TOKEN_USER && self.named(catalogue).next().is_none()
     }
 }

@@ -25,6 +25,7 @@ use crate::protocol::write;
 use crate::routing::{self, Arrival, Candidate, Hints, Route};
 use crate::stream::Stream;
 use crate::telemetry;
+use crate::telemetry::live;
 
 use super::census::Counted;
 #[cfg(feature = "console")]
@@ -33,6 +34,7 @@ use super::ledger::Ledger;
 use super::login::{self, LoginError};
 use super::mask::Mask;
 use super::pooled::Pooled;
+use super::tally::Tally;
 use super::{Registered, Shared, error};
 #[cfg(feature = "console")]
 use crate::auth::Proof;
@@ -221,7 +223,7 @@ async fn enter(
     };
     let catalogue = shared.catalogues.load_full();
     #[cfg(feature = "console")]
-    if hints.database() == Some(RESERVED_DATABASE)
+    if (hints.database() == Some(RESERVED_DATABASE) || hints.mean_an_operator(&catalogue))
         && let Some(console) = &shared.console
     {
         return read(shared, console, &catalogue, candidate, proof).map(Box::new).map(Admission::Reading);
@@ -291,9 +293,9 @@ async fn begin(shared: &Arc<Shared>, mut arrived: Arrived, entered: Entered) -> 
     };
     let mode = route.customer().audit_mode(shared.config.audit.mode);
     let log = shared.audit.session(&who(&arrived, &route, &held, session));
-    let customer = route.customer().id.as_str();
+    let tally = tally(shared, &arrived, &route, (&held, session));
     let opened = mask(shared, route.customer()).and_then(|mask| {
-        let mut ledger = Ledger::new(log, (mode, mask), telemetry::Statements::of(customer));
+        let mut ledger = Ledger::new(log, (mode, mask), tally);
         ledger.log().opened().map(|_| ledger)
     });
     let ledger = match opened {
@@ -310,6 +312,31 @@ async fn begin(shared: &Arc<Shared>, mut arrived: Arrived, entered: Entered) -> 
     let Arrived { stream, .. } = arrived;
     let timeouts = route.customer().timeouts(&shared.pools.config().limits);
     Some(Admitted { stream, held, ledger, registered, timeouts, _held: (counted, registration) })
+}
+
+/// What the session counts; the board shows it from now on.
+fn tally(shared: &Shared, arrived: &Arrived, route: &Route, (held, session): (&Held, SessionId)) -> Tally {
+    let customer = route.customer();
+    let who = who(arrived, route, held, session);
+    let seen = shared.pools.board().enter(live::Arrival {
+        number: session,
+        pool: live::Pool {
+            customer: customer.id.clone(),
+            database: route.database().clone(),
+            role: route.server().role.clone(),
+        },
+        login: route.login().clone(),
+        client: arrived.peer,
+        local: arrived.stream.tcp().local_addr().ok(),
+        tls: arrived.tls_version,
+        application_name: String::from_utf8_lossy(who.application_name).into_owned(),
+        mode: if held.lease.is_some() { PoolMode::Session } else { PoolMode::Transaction },
+    });
+    let tally = Tally::new(telemetry::Statements::of(customer.id.as_str()), seen);
+    if let Some(lease) = &held.lease {
+        tally.takes(lease.held());
+    }
+    tally
 }
 
 /// How a customer's values are recorded. Without the key that masks them there is no record, and so no session.

@@ -18,6 +18,7 @@ use super::lease::Request;
 use super::mask::Mask;
 use super::op::{Op, Stream, Text, failure, kind, rows_of};
 use super::statements::{Bound, Parsed, Statements, Unfinished};
+use super::tally::Tally;
 
 mod long;
 mod parameters;
@@ -44,7 +45,7 @@ pub(crate) struct Book {
     /// The newest intent that nobody waited for yet.
     pub(crate) intent: Option<Ticket>,
     pub(crate) failure: Option<Unavailable>,
-    counts: telemetry::Statements,
+    pub(crate) tally: Tally,
     pub(crate) arena: Arena,
     sequence: u64,
     /// How long what comes next has waited for a backend, in ns.
@@ -55,11 +56,7 @@ pub(crate) struct Book {
 }
 
 impl Book {
-    pub(crate) fn new(
-        log: SessionLog,
-        (mode, mask): (AuditMode, Mask),
-        counts: telemetry::Statements,
-    ) -> Self {
+    pub(crate) fn new(log: SessionLog, (mode, mask): (AuditMode, Mask), tally: Tally) -> Self {
         Self {
             log,
             mode,
@@ -68,7 +65,7 @@ impl Book {
             ticket: None,
             intent: None,
             failure: None,
-            counts,
+            tally,
             arena: Arena::default(),
             sequence: 0,
             wait_ns: 0,
@@ -97,11 +94,14 @@ impl Book {
     /// Something runs.
     fn running(&mut self, bytes_in: u64) -> Op {
         let (sequence, wait_ns) = (self.next_sequence(), std::mem::take(&mut self.wait_ns));
-        self.op(bytes_in).running(sequence, wait_ns)
+        let op = self.op(bytes_in);
+        self.tally.began(op.started);
+        op.running(sequence, wait_ns)
     }
 
     /// What comes next has waited for a backend.
     pub(crate) fn waited(&mut self, wait: Duration) {
+        self.tally.waited(wait);
         self.wait_ns = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
     }
 
@@ -141,6 +141,7 @@ impl Book {
     }
 
     pub(crate) fn parse(&mut self, parse: Parse<'_>, bytes: u64) -> Op {
+        self.tally.parsed();
         let mut op = self.named(parse.name, b"", bytes);
         op.text = self.keep_text(parse.text);
         op.list = self.keep_types(parse.types);
@@ -160,7 +161,9 @@ impl Book {
 
     pub(crate) fn execution(&mut self, portal: &[u8], (text, list): (Text, Bound<Span>), bytes: u64) -> Op {
         let (sequence, wait_ns) = (self.next_sequence(), std::mem::take(&mut self.wait_ns));
-        Op { text, list, ..self.named(b"", portal, bytes).running(sequence, wait_ns) }
+        let op = self.named(b"", portal, bytes);
+        self.tally.began(op.started);
+        Op { text, list, ..op.running(sequence, wait_ns) }
     }
 
     /// `write_ahead`: the intent is recorded now.
@@ -322,7 +325,7 @@ impl Book {
             ..record((&self.arena, &self.names), self.clock, op, 0)
         };
         let written = put(&mut self.log, self.mode, &record);
-        self.counts.count(outcome.name());
+        self.tally.ended(outcome.name(), op.started.elapsed());
         self.note(written);
     }
 
@@ -333,6 +336,9 @@ impl Book {
             self.names.transaction_ended(|left| unready.push(finished(arena, left)));
         }
         self.ready_executions(status);
+        if status == b'I' {
+            self.tally.rests();
+        }
     }
 
     /// A portal is gone: what it had not finished is over.
@@ -365,7 +371,8 @@ impl Book {
             ..record((&self.arena, &self.names), self.clock, op, status)
         };
         let written = if op.is_execution() {
-            self.counts.count(outcome.name());
+            let ended = op.finished.unwrap_or(op.started);
+            self.tally.ended(outcome.name(), ended.saturating_duration_since(op.started));
             put(&mut self.log, self.mode, &record)
         } else {
             self.log.statement(&record)

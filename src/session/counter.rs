@@ -64,6 +64,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, mut arrived: Arrived, entered: E
         login: reading.proof().login().to_string(),
         customer: customer.map(|customer| customer.id.clone()),
         application_name,
+        board: Arc::clone(shared.pools.board()),
         log,
         mode: customer.map_or(default, |customer| customer.audit_mode(default)),
     };

@@ -17,7 +17,6 @@ use crate::protocol::frontend::{self as views, Bind, Parse, Target};
 use crate::protocol::report::ServerReport;
 use crate::protocol::sqlstate::SqlState;
 use crate::protocol::tag::{backend, frontend};
-use crate::telemetry;
 
 use super::arena::Span;
 use super::book::{Book, Long, types_of};
@@ -29,6 +28,7 @@ use super::op::{Op, Text};
 use super::rename;
 use super::skipped::{Ahead, Skipped, gives_text};
 use super::statements::{Bound, significant};
+use super::tally::Tally;
 
 /// A client that is so many answers behind is not read from.
 const OWED_MAX: usize = 16 << 10;
@@ -48,10 +48,10 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// Begins with an idle session.
-    pub(crate) fn new(log: SessionLog, kept: (AuditMode, Mask), counts: telemetry::Statements) -> Self {
+    pub(crate) fn new(log: SessionLog, kept: (AuditMode, Mask), tally: Tally) -> Self {
         Self {
             lease: Lease::default(),
-            book: Book::new(log, kept, counts),
+            book: Book::new(log, kept, tally),
             skipped: Skipped::default(),
             ahead: Ahead::default(),
             changes: Changes::default(),
@@ -61,6 +61,11 @@ impl Ledger {
     /// What is owed.
     pub(crate) const fn lease(&self) -> &Lease<Op> {
         &self.lease
+    }
+
+    /// What is counted.
+    pub(crate) const fn tally(&self) -> &Tally {
+        &self.book.tally
     }
 
     /// What changes statements and is under way.
@@ -184,6 +189,9 @@ impl Ledger {
 
     /// Notes a request of ours, sent for the client's statement `name`.
     pub(crate) fn inject(&mut self, request: Request, injected: Injected, name: &[u8]) {
+        if request == Request::Parse {
+            self.book.tally.parsed_again();
+        }
         let op = self.book.named(significant(name), b"", 0).with(Note::Injected(injected));
         self.changes.came(request, &op.note);
         // Nothing is injected into a batch that failed or into a copy, so it is owed.

@@ -36,6 +36,7 @@ mod shape;
 mod shown;
 mod skipped;
 mod statements;
+mod tally;
 mod unnamed;
 mod watch;
 

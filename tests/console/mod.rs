@@ -3,6 +3,7 @@
 mod hostile;
 mod limits;
 mod tools;
+mod words;
 
 use std::time::{Duration, Instant};
 

@@ -14,6 +14,7 @@ use crate::backend::memory::{Carried, Claim, Sequences};
 use crate::backend::wire::{is_silent, socket_is_silent};
 use crate::protocol::write;
 use crate::stream::Stream;
+use crate::telemetry::live::Held;
 
 thread_local! {
     /// Asking the thread itself costs a reference count.
@@ -30,11 +31,13 @@ pub(super) struct Kept {
     pub(super) idle_since: Instant,
     /// A `Terminate` can be sent: nothing is half written.
     pub(super) in_step: bool,
+    /// Its place on the board.
+    pub(super) held: Held,
 }
 
 impl Kept {
-    pub(super) fn new(backend: Backend) -> Box<Self> {
-        Box::new(Self { idle_since: backend.dialled_at, backend, in_step: false })
+    pub(super) fn new(backend: Backend, held: Held) -> Box<Self> {
+        Box::new(Self { idle_since: backend.dialled_at, backend, in_step: false, held })
     }
 
     /// Whether it was in use a moment ago.

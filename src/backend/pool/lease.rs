@@ -12,6 +12,7 @@ use crate::backend::examine::{self, Findings};
 use crate::backend::memory::{Carried, Memory, Name};
 use crate::backend::scrub::{self, ScrubError};
 use crate::config::PoolMode;
+use crate::telemetry::live::{Doing, Held};
 
 /// A backend while a session holds it. Dropping it closes the backend.
 ///
@@ -38,6 +39,7 @@ impl Hold {
         let Chair { inner, place, shelf, .. } = &*self.chair;
         kept.idle_since = Instant::now();
         kept.in_step = true;
+        kept.held.does(Doing::Idle, kept.idle_since);
         let is_reaped = inner.with(|register| {
             let is_old =
                 kept.idle_since.saturating_duration_since(kept.backend.dialled_at) >= register.lifetime;
@@ -90,6 +92,7 @@ impl Lease {
             kept.in_step = true;
             return Ok(());
         }
+        kept.held.does(Doing::Scrubbed, Instant::now());
         let limit = hold.chair.scrub_timeout();
         let quiet = tokio::time::timeout(limit, kept.backend.target.close()).await;
         if !quiet.unwrap_or(false) {
@@ -160,6 +163,12 @@ impl Lease {
         // A cancel that is under way would hit the question. What becomes of one that does not end is the session's.
         let _is_quiet = tokio::time::timeout(limit, self.kept.backend.target.close()).await;
         Box::pin(examine::examine(&mut self.kept.backend, own)).await
+    }
+
+    /// Its place on the board.
+    #[must_use]
+    pub const fn held(&self) -> &Held {
+        &self.kept.held
     }
 
     /// Closes the backend, whatever it is doing.

@@ -17,11 +17,12 @@ use super::{Inner, LeaseError};
 use crate::backend::connect::{ConnectError, Destination, Extent};
 use crate::backend::limits::{Blocked, Grant, HostId, Place, WaiterId};
 use crate::backend::memory::{Carried, Claim};
-use crate::backend::{ParameterMap, Settings};
+use crate::backend::{Backend, ParameterMap, Settings};
 use crate::config::PoolMode;
 use crate::customers::Customer;
 use crate::ids::LoginName;
 use crate::protocol::sqlstate::SqlState;
+use crate::telemetry::live::{self, Held};
 
 /// How many backends may fail to be taken to a session's settings before it is told.
 const CHANGES_MAX: usize = 4;
@@ -220,6 +221,26 @@ impl Chair {
         outage.map_or(Ok(()), |outage| Err(LeaseError::Connect(ConnectError::Down(outage))))
     }
 
+    /// A new backend's place on the board.
+    fn board(&self, backend: &Backend) -> Held {
+        let Kind { customer, server, database, mode, .. } = &self.shelf.kind;
+        let tcp = backend.stream.tcp();
+        self.inner.board.dialled(live::Dialled {
+            pool: live::Pool {
+                customer: customer.clone(),
+                database: database.clone(),
+                role: server.role.clone(),
+            },
+            mode: *mode,
+            host: server.host.clone(),
+            port: server.port,
+            address: tcp.peer_addr().ok(),
+            local: tcp.local_addr().ok(),
+            is_tls: backend.stream.is_tls(),
+            process_id: backend.key.process_id,
+        })
+    }
+
     async fn dialled(&self, limit: Duration) -> Result<Dialled, LeaseError> {
         let now = Instant::now();
         let down = |outage| LeaseError::Connect(ConnectError::Down(outage));
@@ -233,7 +254,8 @@ impl Chair {
                 host_trial.succeeded();
                 lane_trial.succeeded();
                 self.shelf.learn(&mut backend.parameters);
-                Ok(Dialled::Backend(Kept::new(backend)))
+                let held = self.board(&backend);
+                Ok(Dialled::Backend(Kept::new(backend, held)))
             }
             Err(ConnectError::Refused { code: SqlState::TOO_MANY_CONNECTIONS, raw }) => {
                 let now = Instant::now();

@@ -72,12 +72,14 @@ impl Book {
         let (of, op, rest) = match tag {
             frontend::QUERY => (Of::Query, self.running(bytes), body),
             frontend::PARSE => {
+                self.tally.parsed();
                 // Like an `Execute`, it begins with its name.
                 let name = views::execute(body);
                 let rest = body.get(name.len().saturating_add(1)..).unwrap_or_default();
                 (Of::Parse, self.named(significant(name), b"", bytes), rest)
             }
             frontend::BIND => {
+                self.tally.bound();
                 let Bind { portal, statement, list } = Bind::read(body);
                 (Of::Bind, self.named(significant(statement), significant(portal), bytes), list)
             }

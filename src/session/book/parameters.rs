@@ -24,6 +24,7 @@ impl Book {
 
     /// A whole `Bind`. What is known of its statement's types is what its `Parse` says, which may be under way.
     pub(crate) fn bind(&mut self, bind: Bind<'_>, parse: Bound<Span>, bytes: u64) -> Op {
+        self.tally.bound();
         let mut op = self.named(significant(bind.statement), significant(bind.portal), bytes);
         if self.mask.keeps_values() && has_parameters(bind.list) {
             let mark = self.arena.mark();

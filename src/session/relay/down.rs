@@ -51,6 +51,7 @@ impl Relay<'_> {
             let left = End::BackendLeft { told: self.told };
             return Poll::Ready(Some(if self.terminated { self.parting() } else { left }));
         };
+        self.ledger.tally().answered(filled);
         let bytes = scratch.get(..filled).unwrap_or_default();
         let whole = self.down.walker.is_between() && self.down.out.is_empty();
         let mut passage = Passage::default();

@@ -136,6 +136,7 @@ impl Relay<'_> {
             // A cancel is meant for the client's own statement: it waits for that.
             pooled.made.reserved.queue(Waker::noop());
         }
+        self.ledger.tally().takes(lease.held());
         self.lease = Some(lease);
         self.clock.takes_hold();
         self.turn = self.turn.saturating_add(1);

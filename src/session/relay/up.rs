@@ -109,6 +109,7 @@ impl Relay<'_> {
             let Some(filled) = ready!(buffers::read(cx, self.client, &mut self.up.carry, scratch)) else {
                 return Poll::Ready(Some(End::ClientLeft));
             };
+            self.ledger.tally().received(filled);
             filled
         };
         (self.listening, self.is_kept) = (false, false);
@@ -118,7 +119,8 @@ impl Relay<'_> {
                 return self.refuse_up(bytes);
             }
             if !self.take_lease() {
-                self.waits_since.get_or_insert_with(Instant::now);
+                let since = *self.waits_since.get_or_insert_with(Instant::now);
+                self.ledger.tally().waits(since);
                 self.keep(bytes);
                 return Poll::Ready(None);
             }
