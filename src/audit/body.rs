@@ -36,6 +36,10 @@ pub(super) const HAS_PARAMETERS: u8 = 1;
 pub(super) const HAS_WAIT: u8 = 2;
 /// At the end of a statement's body: what was copied.
 pub(super) const HAS_COPIED: u8 = 3;
+/// At the end of a statement's body: SHA-256 of its text, which lies in parts.
+pub(super) const HAS_TEXT_HASH: u8 = 4;
+/// At the end of a statement's body: SHA-256 of its list of parameters, which lies in parts.
+pub(super) const HAS_PARAMETERS_HASH: u8 = 5;
 
 /// `usize` to `u64`; never loses anything on a machine this runs on.
 pub(super) fn wide(count: usize) -> u64 {
@@ -128,6 +132,13 @@ pub(super) fn put_outcome(out: &mut Vec<u8>, session: u64, statement: &Statement
 }
 
 fn put_rest(out: &mut Vec<u8>, statement: &Statement<'_>) {
+    let hashes = [(HAS_TEXT_HASH, statement.text_sha256), (HAS_PARAMETERS_HASH, statement.parameters.sha256)];
+    for (what, hash) in hashes {
+        if let Some(hash) = hash {
+            out.push(what);
+            out.extend_from_slice(&hash);
+        }
+    }
     if statement.wait_ns > 0 {
         out.push(HAS_WAIT);
         out.extend_from_slice(&statement.wait_ns.to_le_bytes());

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use super::body::wide;
 use super::join::{Joiner, Shown};
 use super::notary::notes::latest;
 use super::notary::state::State;
 use super::notary::trees::Files;
 use super::notary::{SaltsOf, Trouble, log_of, origin_of};
 use super::reader::{Pieces, Reader};
-use super::row::{Column, Row};
+use super::row::{Column, PARAMETERS_TAG, Row, TEXT_TAG};
 use super::tree::inclusion;
 use crate::proof::bundle::Bundle;
 use crate::proof::checkpoint::Checkpoint;
@@ -102,11 +103,17 @@ fn find(
     Ok(found)
 }
 
-/// All canonical bytes of what is shown.
+/// The canonical bytes of what is shown, and behind them what lies in parts: see [`crate::proof::record`].
 fn canonical(shown: &Shown<'_>, row: &Row<'_>, pieces: &Pieces) -> Result<Vec<u8>, Trouble> {
     let mut out = Vec::new();
     row.canonical(&mut out);
-    let read = row.canonical_long(shown, pieces, |bytes| out.extend_from_slice(bytes));
-    read.map_err(|_| Trouble::Record(shown.place, "a part of its text cannot be read"))?;
+    let whole = shown.load_whole(pieces)?;
+    for (tag, long) in [(TEXT_TAG, whole.text), (PARAMETERS_TAG, whole.parameters)] {
+        if !long.is_empty() {
+            out.push(tag);
+            out.extend_from_slice(&wide(long.len()).to_le_bytes());
+            out.extend_from_slice(&long);
+        }
+    }
     Ok(out)
 }

@@ -5,8 +5,8 @@
 use std::net::{Ipv6Addr, SocketAddr};
 
 use super::body::{
-    CLIPPED, EVENT, HAS_COPIED, HAS_PARAMETERS, HAS_WAIT, INTENT, LOG_GAP, LOG_START, LOG_STOP, OUTCOME,
-    PART, SESSION_CLOSE, SESSION_OPEN, STATEMENT, VERSION,
+    CLIPPED, EVENT, HAS_COPIED, HAS_PARAMETERS, HAS_PARAMETERS_HASH, HAS_TEXT_HASH, HAS_WAIT, INTENT,
+    LOG_GAP, LOG_START, LOG_STOP, OUTCOME, PART, SESSION_CLOSE, SESSION_OPEN, STATEMENT, VERSION,
 };
 use super::record::{Copied, EventKind, Kind, Long, Outcome, Stream};
 #[cfg(doc)]
@@ -153,6 +153,8 @@ pub struct StatementRead<'a> {
     pub text_parts: u32,
     /// See [`Statement`].
     pub text_ref: Option<u64>,
+    /// See [`Statement`].
+    pub text_sha256: Option<[u8; 32]>,
     /// See [`Statement`].
     pub started_ns: u64,
     /// See [`Statement`].
@@ -365,6 +367,7 @@ impl<'a> Cursor<'a> {
             text_parts,
             commands,
             text_ref: Some(self.u64()?).filter(|sequence| *sequence != 0),
+            text_sha256: None,
             started_ns: self.u64()?,
             duration_ns: self.u64()?,
             rows: self.u64()?,
@@ -383,6 +386,8 @@ impl<'a> Cursor<'a> {
             match self.u8()? {
                 HAS_PARAMETERS => statement.parameters = self.long()?,
                 HAS_WAIT => statement.wait_ns = self.u64()?,
+                HAS_TEXT_HASH => statement.text_sha256 = Some(self.array()?),
+                HAS_PARAMETERS_HASH => statement.parameters.sha256 = Some(self.array()?),
                 HAS_COPIED => {
                     let (bytes, [has_digest], digest) = (self.u64()?, self.array()?, self.array()?);
                     statement.copied = Some(Copied { bytes, digest: (has_digest != 0).then_some(digest) });
@@ -396,7 +401,8 @@ impl<'a> Cursor<'a> {
 
     fn long(&mut self) -> Result<Long<'a>, BodyError> {
         let (bytes, parts, of) = (self.u64()?, self.u32()?, self.u64()?);
-        Ok(Long { bytes, parts, of: Some(of).filter(|of| *of != 0), here: self.bytes()?.kept })
+        let of = Some(of).filter(|of| *of != 0);
+        Ok(Long { bytes, parts, of, here: self.bytes()?.kept, sha256: None })
     }
 
     fn event(&mut self) -> Result<EventRead<'a>, BodyError> {

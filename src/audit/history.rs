@@ -29,7 +29,7 @@ use super::archive::name::{Name, covering};
 use super::archive::place::{self, Place};
 pub use super::archive::span::Span;
 use super::evidence::folder_of;
-use super::join::{BadBody, Shown, Whole};
+use super::join::{BadBody, Lost, Shown, Whole};
 use super::keys::Keyring;
 use super::notary::Trouble;
 use super::notary::state::State;
@@ -98,11 +98,17 @@ enum From<'a> {
 
 impl<'a> Found<'a> {
     /// Text and parameters, whole. Of the journal they are read now; what cannot be read any more is missing.
-    #[must_use]
-    pub fn whole(&self) -> Whole<'a> {
+    ///
+    /// # Errors
+    /// [`HistoryError`] when they are not what the record says.
+    pub fn whole(&self) -> Result<Whole<'a>, HistoryError> {
         match self.from {
-            From::Journal(shown, pieces) => shown.load(pieces),
-            From::Archive(whole, _) => borrowed(whole),
+            From::Journal(shown, pieces) => Ok(shown.load(pieces)?),
+            From::Archive(whole, _) if whole.is_of(self.row) => Ok(borrowed(whole)),
+            From::Archive(_, file) => {
+                let damaged = FileError::Damaged(self.index, Lost::Changed.what().to_owned());
+                Err(HistoryError::File(file.to_owned(), damaged))
+            }
         }
     }
 
@@ -125,26 +131,28 @@ impl<'a> Found<'a> {
     }
 
     /// One line of JSON, as [`render::json`].
-    #[must_use]
-    pub fn json(&self) -> String {
-        render::json(self.row, &self.whole())
+    ///
+    /// # Errors
+    /// As [`Found::whole`].
+    pub fn json(&self) -> Result<String, HistoryError> {
+        Ok(render::json(self.row, &self.whole()?))
     }
 
     /// One line for people, as [`render::human`].
-    #[must_use]
-    pub fn human(&self) -> String {
-        render::human(self.row, &self.whole())
+    ///
+    /// # Errors
+    /// As [`Found::whole`].
+    pub fn human(&self) -> Result<String, HistoryError> {
+        Ok(render::human(self.row, &self.whole()?))
     }
 
     /// The canonical bytes of its long columns, behind those of [`Row::canonical`].
-    ///
-    /// # Errors
-    /// Of a piece that cannot be read any more, or is not as long as the row says.
-    pub fn canonical_long(&self, mut put: impl FnMut(&[u8])) -> io::Result<()> {
-        match self.from {
-            From::Journal(shown, pieces) => self.row.canonical_long(shown, pieces, put),
-            From::Archive(whole, _) => self.row.canonical_whole(whole, &mut put),
-        }
+    pub fn canonical_long(&self, put: impl FnMut(&[u8])) {
+        let long = match self.from {
+            From::Journal(shown, _) => shown.here(),
+            From::Archive(whole, _) => (&*whole.text, &*whole.parameters),
+        };
+        self.row.canonical_long(long, put);
     }
 }
 
@@ -182,7 +190,7 @@ impl fmt::Display for HistoryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Journal(error) => write!(f, "{error}"),
-            Self::Body(BadBody(place)) => write!(f, "body of record {} cannot be read", place.record),
+            Self::Body(BadBody(place, what)) => write!(f, "record {}: {what}", place.record),
             Self::File(name, error) => write!(f, "archive file {name}: {error}"),
             Self::Place(log, error) => write!(f, "archive of log {log}: {error}"),
             Self::Missing(log, first, last) => {

@@ -13,7 +13,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::body::wide;
-use super::join::{Joiner, Shown};
+use super::join::{Joiner, Lost, Shown};
 use super::leaf::LogHash;
 use super::notary::notes::{history, latest};
 use super::notary::state::{Sizes, State};
@@ -169,7 +169,13 @@ impl<K: SaltsOf> Inspection<K> {
         let salts = self.salts.salts(shown.key).map_err(|what| Trouble::Key(shown.key, what))?;
         check.shredded(name, &self.folder)?;
         let at = (check.hash, check.tree.size());
-        let leaf = leaf_of(at, shown, &row, (salts, &self.pieces), &mut self.scratch)?;
+        let leaf = leaf_of(at, shown, &row, salts, &mut self.scratch);
+        for long in [&shown.text, &shown.parameters] {
+            match long.each(&self.pieces, |_| {}) {
+                Ok(()) | Err(Lost::Shredded) => {}
+                Err(lost) => return Err(Trouble::Record(shown.place, lost.what())),
+            }
+        }
         match check.push(leaf, Some(shown.place), name, &self.folder) {
             Err(Trouble::Record(place, what)) => Err(self.earliest(place, what)),
             pushed => pushed,

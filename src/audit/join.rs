@@ -6,9 +6,13 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
+use aws_lc_rs::digest::{Context, SHA256};
+
 use super::entry::{Bytes, Entry, StatementRead, WhoRead, decode};
-use super::reader::{Pieces, Place, Raw, Reader};
+use super::journal::sha256;
+use super::reader::{Pieces, Place, Raw, Reader, SHREDDED};
 use super::record::{Long, Outcome, Stream};
+use super::row::{Column, Row, Value};
 
 /// One thing to show.
 #[derive(Debug)]
@@ -40,6 +44,8 @@ pub enum Text<'a> {
         boot: [u8; 16],
         /// Where they are.
         places: &'a [Place],
+        /// SHA-256 of all of it, as the record has it.
+        sha256: [u8; 32],
     },
     /// In parts that lie before the place where reading began.
     Before {
@@ -47,6 +53,10 @@ pub enum Text<'a> {
         boot: [u8; 16],
         /// The session, the sequence under which the parts lie, and what they are parts of.
         of: (u64, u64, Stream),
+        /// SHA-256 of all of it, as the record has it.
+        sha256: [u8; 32],
+        /// What it means that they are not found.
+        absent: Lost,
     },
 }
 
@@ -60,6 +70,15 @@ pub struct Whole<'a> {
 }
 
 impl Whole<'_> {
+    /// Whether what lay in parts is what the row says; what is missing is neither.
+    pub(super) fn is_of(&self, row: &Row<'_>) -> bool {
+        let long = [(&self.text, Column::TextSha256), (&self.parameters, Column::ParametersSha256)];
+        long.into_iter().all(|(long, hash)| match row.get(hash) {
+            Value::Bytes(hash) => long.is_empty() || **hash == sha256(long),
+            Value::Nothing | Value::Number(_) => true,
+        })
+    }
+
     /// The same, borrowed from nobody.
     #[must_use]
     pub fn into_owned(self) -> Whole<'static> {
@@ -68,48 +87,117 @@ impl Whole<'_> {
     }
 }
 
-impl<'a> Shown<'a> {
-    /// Reads what may be long; what cannot be read any more is missing from it.
-    #[must_use]
-    pub fn load(&self, pieces: &Pieces) -> Whole<'a> {
-        Whole { text: self.text.load(pieces), parameters: self.parameters.load(pieces) }
-    }
+/// Why something long cannot be had, though its record can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// The key of its parts was destroyed on purpose.
+    Shredded,
+    /// A part cannot be found or read.
+    Missing,
+    /// The parts are not what the record says.
+    Changed,
 }
 
-impl<'a> Text<'a> {
-    /// Hands out the text piece by piece.
-    ///
-    /// # Errors
-    /// Of a piece that cannot be read any more.
-    pub fn each(&self, pieces: &Pieces, mut take: impl FnMut(&[u8])) -> std::io::Result<()> {
-        let found;
-        let (boot, parts) = match self {
-            Self::Here(text) => {
-                take(text);
-                return Ok(());
-            }
-            Self::Parts { boot, places } => (*boot, *places),
-            Self::Before { boot, of } => {
-                found = pieces.find(*boot, *of);
-                (*boot, found.as_slice())
-            }
-        };
-        parts.iter().try_for_each(|place| pieces.piece(boot, *place).map(|piece| take(&piece)))
-    }
-
-    /// The text; what cannot be read any more is missing from it.
+impl Lost {
+    /// In words, behind the record's number.
     #[must_use]
-    pub fn load(&self, pieces: &Pieces) -> Cow<'a, [u8]> {
-        match *self {
-            Self::Here(text) => Cow::Borrowed(text),
-            Self::Parts { boot, places } => Cow::Owned(read_all(pieces, boot, places)),
-            Self::Before { boot, of } => Cow::Owned(read_all(pieces, boot, &pieces.find(boot, of))),
+    pub const fn what(self) -> &'static str {
+        match self {
+            Self::Shredded => "the key of a part of its text or parameters was shredded",
+            Self::Missing => "a part of its text or parameters cannot be read",
+            Self::Changed => "its text or parameters are not those whose hash it has",
         }
     }
 }
 
-fn read_all(pieces: &Pieces, boot: [u8; 16], places: &[Place]) -> Vec<u8> {
-    places.iter().filter_map(|place| pieces.piece(boot, *place).ok()).flatten().collect()
+impl<'a> Shown<'a> {
+    /// Reads what may be long; what cannot be had any more is missing from it.
+    ///
+    /// # Errors
+    /// [`BadBody`] when it is not what the record says.
+    pub fn load(&self, pieces: &Pieces) -> Result<Whole<'a>, BadBody> {
+        self.load_but(pieces, &[Lost::Shredded, Lost::Missing])
+    }
+
+    /// Reads what may be long; only what was shredded is missing from it.
+    ///
+    /// # Errors
+    /// [`BadBody`] when it cannot be had, or is not what the record says.
+    pub fn load_whole(&self, pieces: &Pieces) -> Result<Whole<'a>, BadBody> {
+        self.load_but(pieces, &[Lost::Shredded])
+    }
+
+    fn load_but(&self, pieces: &Pieces, passed: &[Lost]) -> Result<Whole<'a>, BadBody> {
+        let load = |long: &Text<'a>| match long.load(pieces) {
+            Err(lost) if passed.contains(&lost) => Ok(Cow::Borrowed(&b""[..])),
+            loaded => loaded.map_err(|lost| BadBody(self.place, lost.what())),
+        };
+        Ok(Whole { text: load(&self.text)?, parameters: load(&self.parameters)? })
+    }
+
+    /// What may be long, as far as it lies in the record.
+    #[must_use]
+    pub const fn here(&self) -> (&'a [u8], &'a [u8]) {
+        (self.text.here(), self.parameters.here())
+    }
+}
+
+impl<'a> Text<'a> {
+    /// What lies in the record.
+    #[must_use]
+    pub const fn here(&self) -> &'a [u8] {
+        match *self {
+            Self::Here(text) => text,
+            Self::Parts { .. } | Self::Before { .. } => b"",
+        }
+    }
+
+    /// Hands out the text piece by piece. Only the end tells whether it was the right one.
+    ///
+    /// # Errors
+    /// [`Lost`].
+    pub fn each(&self, pieces: &Pieces, mut take: impl FnMut(&[u8])) -> Result<(), Lost> {
+        let (found, absent);
+        let (boot, parts, sha256) = match self {
+            Self::Here(text) => {
+                take(text);
+                return Ok(());
+            }
+            Self::Parts { boot, places, sha256 } => {
+                absent = Lost::Missing;
+                (*boot, *places, sha256)
+            }
+            Self::Before { boot, of, sha256, absent: why } => {
+                (found, absent) = pieces.find(*boot, *of, *why);
+                (*boot, found.as_slice(), sha256)
+            }
+        };
+        if parts.is_empty() {
+            return Err(absent);
+        }
+        let mut hash = Context::new(&SHA256);
+        for place in parts {
+            let piece = pieces
+                .piece(boot, *place)
+                .map_err(|error| if error.kind() == SHREDDED { Lost::Shredded } else { Lost::Missing })?;
+            hash.update(&piece);
+            take(&piece);
+        }
+        if hash.finish().as_ref() == sha256 { Ok(()) } else { Err(Lost::Changed) }
+    }
+
+    /// The text.
+    ///
+    /// # Errors
+    /// [`Lost`].
+    pub fn load(&self, pieces: &Pieces) -> Result<Cow<'a, [u8]>, Lost> {
+        if let Self::Here(text) = *self {
+            return Ok(Cow::Borrowed(text));
+        }
+        let mut whole = Vec::new();
+        self.each(pieces, |piece| whole.extend_from_slice(piece))?;
+        Ok(Cow::Owned(whole))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -150,15 +238,19 @@ impl Joiner {
             self.unreadable = self.unreadable.saturating_add(1);
             return Ok(());
         };
-        let entry = decode(body).map_err(|_| BadBody(raw.place))?;
+        let entry = decode(body).map_err(|_| BadBody(raw.place, "the record's body cannot be read"))?;
         // A start first ends what is open, under the old one's name.
         if !matches!(entry, Entry::LogStart(_)) {
             self.boot = raw.boot;
         }
         match entry {
-            Entry::Part { session, stream, sequence, .. } => {
+            Entry::Part { session, stream, sequence, part, .. } => {
                 let session = self.sessions.entry(session).or_default();
-                session.parts.entry((sequence, stream)).or_default().push(raw.place);
+                let places = session.parts.entry((sequence, stream)).or_default();
+                if part == 0 {
+                    places.clear();
+                }
+                places.push(raw.place);
                 Ok(())
             }
             Entry::Intent(who, statement) => {
@@ -256,6 +348,7 @@ impl Joiner {
                 text_bytes: begin.text_bytes,
                 text_parts: begin.text_parts,
                 text_ref: begin.text_ref,
+                text_sha256: begin.text_sha256,
                 parameters: begin.parameters,
                 started_ns: begin.started_ns,
                 ..*end
@@ -276,19 +369,24 @@ impl Joiner {
         (who, statement): (WhoRead<'a>, StatementRead<'a>),
         session: Option<&'a Session>,
     ) -> Shown<'a> {
-        let StatementRead { sequence, text, text_bytes: bytes, text_parts: parts, text_ref: of, .. } =
-            statement;
-        let text = Long { here: text.kept, bytes, parts, of };
+        let StatementRead { sequence, text, text_bytes, text_parts, text_ref, text_sha256, .. } = statement;
+        let here = text.kept;
+        let text = Long { here, bytes: text_bytes, parts: text_parts, of: text_ref, sha256: text_sha256 };
         let whole = |stream, long: &Long<'a>| {
             if long.parts == 0 {
                 return Text::Here(long.here);
             }
-            let sequence = long.of.unwrap_or(sequence);
+            // A record of parts always has their hash; nothing has one of zeros.
+            let (sequence, sha256) = (long.of.unwrap_or(sequence), long.sha256.unwrap_or_default());
             match session.and_then(|session| session.parts.get(&(sequence, stream))) {
                 Some(parts) if u32::try_from(parts.len()).is_ok_and(|parts| parts >= long.parts) => {
-                    Text::Parts { boot: self.boot, places: parts }
+                    Text::Parts { boot: self.boot, places: parts, sha256 }
                 }
-                Some(_) | None => Text::Before { boot: self.boot, of: (who.session, sequence, stream) },
+                Some(_) | None => {
+                    // Of what was shredded nobody knows whether it was a part.
+                    let absent = if self.unreadable > 0 { Lost::Shredded } else { Lost::Missing };
+                    Text::Before { boot: self.boot, of: (who.session, sequence, stream), sha256, absent }
+                }
             }
         };
         Shown {
@@ -328,6 +426,6 @@ impl WhoRead<'_> {
     }
 }
 
-/// A record whose body cannot be read, though its checksum fits.
+/// A record that cannot be read, though its checksum fits; and why.
 #[derive(Debug, Clone, Copy)]
-pub struct BadBody(pub Place);
+pub struct BadBody(pub Place, pub &'static str);

@@ -125,7 +125,8 @@ pub(super) fn segment_number(name: &str) -> Option<u64> {
     (segment_name(number) == name).then_some(number)
 }
 
-fn sha256(bytes: &[u8]) -> Hash {
+/// The SHA-256 of bytes.
+pub(super) fn sha256(bytes: &[u8]) -> Hash {
     digest(&SHA256, bytes).as_ref().try_into().unwrap_or_default()
 }
 

@@ -15,7 +15,7 @@ use super::entry::{Bytes, LogStart};
 use super::evidence;
 use super::gate::{Gate, SHARDS, Shard, Ticket, Waiter, now_ns};
 use super::health::{Health, State, Unavailable};
-use super::journal::{Header, SEGMENT_BYTES_MIN, segment_name};
+use super::journal::{Header, SEGMENT_BYTES_MIN, segment_name, sha256};
 use super::keys::Keyring;
 use super::notary::salts::RingSalts;
 use super::notary::{self, Life};
@@ -351,11 +351,13 @@ impl Inner {
             spilled.text_bytes = statement.text_bytes.max(wide(text.len()));
             spilled.text_parts = self.spill(Stream::Text, sequence, text)?;
             (spilled.text, spilled.text_ref) = (b"", None);
+            spilled.text_sha256 = Some(sha256(text));
         }
         if parameters.here.len() > TEXT_INLINE_BYTES_MAX {
             let parts = self.spill(Stream::Parameters, sequence, parameters.here)?;
             let bytes = parameters.bytes.max(wide(parameters.here.len()));
-            spilled.parameters = Long { here: b"", bytes, parts, of: None };
+            let sha256 = Some(sha256(parameters.here));
+            spilled.parameters = Long { here: b"", bytes, parts, of: None, sha256 };
         }
         self.push(|out| body::put_statement(out, intent, &self.constant, &spilled))
     }

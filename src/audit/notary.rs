@@ -28,7 +28,7 @@ use std::sync::Arc;
 use super::join::{BadBody, Joiner, Shown};
 use super::keys::{Keyring, OWN};
 use super::leaf::{Leaf, LogHash, Salts};
-use super::reader::{Pieces, Place, ReadError, Reader};
+use super::reader::{Place, ReadError, Reader};
 use super::row::{Column, Row};
 use super::tree::{Hash, Tree};
 use crate::ids::CustomerId;
@@ -48,7 +48,7 @@ const LEAVES_MAX: u64 = 1 << 16;
 pub(super) enum Trouble {
     /// The journal cannot be read.
     Journal(ReadError),
-    /// A record cannot be read, or a part of its text.
+    /// A record cannot be read, or is not what was signed.
     Record(Place, &'static str),
     /// The key of a record cannot be had.
     Key(u32, String),
@@ -84,8 +84,8 @@ impl From<ReadError> for Trouble {
 }
 
 impl From<BadBody> for Trouble {
-    fn from(BadBody(place): BadBody) -> Self {
-        Self::Record(place, "the record's body cannot be read")
+    fn from(BadBody(place, what): BadBody) -> Self {
+        Self::Record(place, what)
     }
 }
 
@@ -129,18 +129,17 @@ pub(super) fn log_of(customer: &[u8]) -> &str {
     name.unwrap_or(OWN)
 }
 
-/// The hash of what is shown as a leaf. `scratch` is working room.
+/// The hash of what is shown as a leaf: of its record alone, wherever the parts of its text are. `scratch` is working room.
 pub(super) fn leaf_of(
     (log, index): (LogHash, u64),
     shown: &Shown<'_>,
     row: &Row<'_>,
-    (salts, pieces): (&Salts, &Pieces),
+    salts: &Salts,
     scratch: &mut Vec<u8>,
-) -> Result<Hash, Trouble> {
+) -> Hash {
     let mut leaf = Leaf::begin((log, index), &salts.salt(index), row, scratch);
-    let read = row.canonical_long(shown, pieces, |bytes| leaf.piece(bytes));
-    read.map_err(|_| Trouble::Record(shown.place, "a part of its text cannot be read"))?;
-    Ok(leaf.finish())
+    row.canonical_long(shown.here(), |bytes| leaf.piece(bytes));
+    leaf.finish()
 }
 
 /// The state of the notary.
@@ -149,7 +148,6 @@ pub(super) struct Notary<K> {
     vault: String,
     reader: Reader,
     joiner: Joiner,
-    pieces: Pieces,
     logs: BTreeMap<String, Log>,
     notes: Notes,
     salts: K,
@@ -183,13 +181,11 @@ impl<K: SaltsOf> Notary<K> {
             logs.insert(name.clone(), Log::new(&origin_of(vault, &name), tree, sizes));
         }
         let joiner = Joiner::new(&reader);
-        let pieces = reader.pieces();
         Ok(Self {
             folder: folder.to_owned(),
             vault: vault.to_owned(),
             reader,
             joiner,
-            pieces,
             logs,
             notes,
             salts,
@@ -218,7 +214,7 @@ impl<K: SaltsOf> Notary<K> {
             };
             looked = false;
             let (record, is_known) = (raw.place.record, raw.place.record <= self.known);
-            let (logs, salts, pieces, vault) = (&mut self.logs, &mut self.salts, &self.pieces, &self.vault);
+            let (logs, salts, vault) = (&mut self.logs, &mut self.salts, &self.vault);
             let scratch = &mut self.scratch;
             self.joiner.take(&raw, |shown| {
                 if is_known {
@@ -234,7 +230,7 @@ impl<K: SaltsOf> Notary<K> {
                 }
                 let Some(log) = logs.get_mut(name) else { return Ok(()) };
                 let salts = salts.salts(shown.key).map_err(|what| Trouble::Key(shown.key, what))?;
-                let leaf = leaf_of((log.hash, log.tree.size()), shown, &row, (salts, pieces), scratch)?;
+                let leaf = leaf_of((log.hash, log.tree.size()), shown, &row, salts, scratch);
                 log.sizes.key(log.tree.size(), shown.key);
                 log.tree.push(leaf, |stored| log.growth.keep(stored));
                 Ok::<(), Trouble>(())

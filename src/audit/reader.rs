@@ -16,6 +16,7 @@ use rustix::fs::OFlags;
 use super::body::wide;
 use super::disk::{open_file, open_folder, segments};
 use super::entry::{Entry, boot_of_start, decode, is_part};
+use super::join::Lost;
 use super::journal::{BODY_BYTES_MAX, FRAME_BYTES, FrameHead, segment_name};
 use super::keys::{KeyError, Keyring};
 use super::record::Stream;
@@ -368,10 +369,16 @@ pub struct Pieces {
 }
 
 impl Pieces {
-    /// The pieces of what was spilled before the place where reading began.
-    pub(super) fn find(&self, boot: [u8; 16], wanted: (u64, u64, Stream)) -> Vec<Place> {
-        let Some((path, last)) = &self.skipped else { return Vec::new() };
-        let Ok(mut reader) = Reader::open(path) else { return Vec::new() };
+    /// The pieces of what was spilled before the place where reading began; and what it means if there are none, where
+    /// records that were read are no reason.
+    pub(super) fn find(
+        &self,
+        boot: [u8; 16],
+        wanted: (u64, u64, Stream),
+        mut absent: Lost,
+    ) -> (Vec<Place>, Lost) {
+        let Some((path, last)) = &self.skipped else { return (Vec::new(), absent) };
+        let Ok(mut reader) = Reader::open(path) else { return (Vec::new(), absent) };
         if let Some(keyring) = &self.keyring {
             reader = reader.with_keys(Arc::clone(keyring));
         }
@@ -380,15 +387,21 @@ impl Pieces {
             if raw.place.segment > *last {
                 break;
             }
+            if raw.boot == boot && raw.body == Body::Shredded {
+                absent = Lost::Shredded;
+            }
             if raw.boot == boot
                 && let Some(body) = raw.plain().filter(|body| is_part(body))
-                && let Ok(Entry::Part { session, sequence, stream, .. }) = decode(body)
+                && let Ok(Entry::Part { session, sequence, stream, part, .. }) = decode(body)
                 && (session, sequence, stream) == wanted
             {
+                if part == 0 {
+                    found.clear();
+                }
                 found.push(raw.place);
             }
         }
-        found
+        (found, absent)
     }
 
     /// A piece of a text that a run of the process spilled, from the place of its record.

@@ -95,13 +95,15 @@ pub struct Long<'a> {
     pub parts: u32,
     /// The sequence under which the parts lie, when it is not the record's own.
     pub of: Option<u64>,
+    /// SHA-256 of all of it, where it lies in parts.
+    pub sha256: Option<[u8; 32]>,
 }
 
 impl<'a> Long<'a> {
     /// All of it.
     #[must_use]
     pub fn here(here: &'a [u8]) -> Self {
-        Self { here, bytes: u64::try_from(here.len()).unwrap_or(u64::MAX), parts: 0, of: None }
+        Self { here, bytes: u64::try_from(here.len()).unwrap_or(u64::MAX), parts: 0, of: None, sha256: None }
     }
 }
 
@@ -130,6 +132,8 @@ pub struct Statement<'a> {
     pub text_parts: u32,
     /// The sequence under which the parts were recorded, when it is another one: a big prepared statement run again.
     pub text_ref: Option<u64>,
+    /// SHA-256 of the whole text, where it lies in parts: what proves the record proves the text by it.
+    pub text_sha256: Option<[u8; 32]>,
     /// What was bound, or a function's arguments: see [`super::values::Parameters`]. Split into parts as the text is.
     pub parameters: Long<'a>,
     /// Name of the prepared statement; empty: unnamed or none.

@@ -6,16 +6,15 @@
 //!
 //! Canonical bytes are a version (1), then for each column that says something, in the order of their tags, the tag
 //! (`u8`), a length (`u32`) and the value (numbers as `u64`); then the long columns, each with a length of 64 bits. Numbers
-//! are little-endian.
+//! are little-endian. A long column that lies in parts is not there: its hash and its length are columns of their own.
 
 use std::borrow::Cow;
-use std::io;
 use std::net::SocketAddr;
 
 use super::body::wide;
 use super::entry::{Bytes, Entry, EventRead, StatementRead, WhoRead};
-use super::join::{Shown, Text, Whole};
-use super::reader::{Pieces, SHREDDED};
+use super::join::Shown;
+use super::record::Long;
 use super::render::{Summary, summary};
 
 /// Version of the canonical bytes.
@@ -142,6 +141,8 @@ columns! {
     WaitNs = 40 "wait_ns" "ov.wait_ns" Number "How long it waited for a backend before that, in ns";
     CopyBytes = 41 "copy_bytes" "ov.copy_bytes" Number "Of a COPY: bytes of its data";
     CopyHmac = 42 "copy_hmac" "ov.copy_hmac" Raw "Of a COPY: HMAC-SHA-256 of its data under the customer's mask key";
+    TextSha256 = 43 "text_sha256" "ov.text_sha256" Raw "Of a text in parts: SHA-256 of the whole";
+    ParametersSha256 = 44 "parameters_sha256" "ov.parameters_sha256" Raw "Of a list of parameters in parts: SHA-256 of the whole";
 }
 
 /// A record of a log. Its text is apart, because it may be long: see [`Shown::text`].
@@ -249,69 +250,18 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// The canonical bytes of the long columns of what is shown, piece by piece, behind those of [`Row::canonical`].
-    ///
-    /// # Errors
-    /// Of a piece that cannot be read any more, or is not as long as the row says.
-    pub fn canonical_long(
-        &self,
-        shown: &Shown<'_>,
-        pieces: &Pieces,
-        mut put: impl FnMut(&[u8]),
-    ) -> io::Result<()> {
-        let long = [
-            (TEXT_TAG, shown.text, Column::TextBytes),
-            (PARAMETERS_TAG, shown.parameters, Column::ParameterBytes),
-        ];
-        for (tag, long, column) in long {
-            let bytes = match long {
-                Text::Here(here) => wide(here.len()),
-                Text::Parts { .. } | Text::Before { .. } => self.number_of(column),
-            };
-            if bytes == 0 {
-                continue;
-            }
-            put(&[tag]);
-            put(&bytes.to_le_bytes());
-            let mut read = 0_u64;
-            let told = long.each(pieces, |piece| {
-                read = read.saturating_add(wide(piece.len()));
-                put(piece);
-            });
-            match told {
-                // A text that is run again when the key of its parts is gone: it is missing for good.
-                Err(error) if error.kind() == SHREDDED => continue,
-                told => told?,
-            }
-            if read != bytes {
-                return Err(io::ErrorKind::InvalidData.into());
-            }
-        }
-        Ok(())
-    }
-
-    /// The same of a record whose long columns were read already, as those of the archive are.
-    ///
-    /// # Errors
-    /// When one is not as long as the row says.
-    pub fn canonical_whole(&self, whole: &Whole<'_>, mut put: impl FnMut(&[u8])) -> io::Result<()> {
-        let long = [
-            (TEXT_TAG, &whole.text, Column::TextBytes),
-            (PARAMETERS_TAG, &whole.parameters, Column::ParameterBytes),
-        ];
-        for (tag, long, column) in long {
-            let bytes = self.number_of(column);
-            // What is empty though it should not be was shredded before it was archived.
-            if bytes != wide(long.len()) && !long.is_empty() {
-                return Err(io::ErrorKind::InvalidData.into());
-            }
-            if bytes > 0 {
+    /// The canonical bytes of the long columns, a statement's text and its list of parameters, piece by piece, behind
+    /// those of [`Row::canonical`]. Of one that lies in parts the row has the hash, so it may be left out.
+    pub fn canonical_long(&self, (text, parameters): (&[u8], &[u8]), mut put: impl FnMut(&[u8])) {
+        let long =
+            [(TEXT_TAG, text, Column::TextSha256), (PARAMETERS_TAG, parameters, Column::ParametersSha256)];
+        for (tag, bytes, hash) in long {
+            if !bytes.is_empty() && *self.get(hash) == Value::Nothing {
                 put(&[tag]);
-                put(&bytes.to_le_bytes());
-                put(long);
+                put(&wide(bytes.len()).to_le_bytes());
+                put(bytes);
             }
         }
-        Ok(())
     }
 
     fn number(&mut self, column: Column, number: u64) {
@@ -368,9 +318,12 @@ impl<'a> Row<'a> {
             self.owned(Column::TransactionStatus, &[statement.transaction_status]);
         }
         self.number(Column::TextBytes, statement.text_bytes);
-        if statement.parameters.bytes > 0 {
-            self.number(Column::ParameterBytes, statement.parameters.bytes);
+        statement.text_sha256.iter().for_each(|hash| self.owned(Column::TextSha256, hash));
+        let Long { bytes, sha256, .. } = statement.parameters;
+        if bytes > 0 {
+            self.number(Column::ParameterBytes, bytes);
         }
+        sha256.iter().for_each(|hash| self.owned(Column::ParametersSha256, hash));
         if statement.wait_ns > 0 {
             self.number(Column::WaitNs, statement.wait_ns);
         }

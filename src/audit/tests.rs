@@ -2,6 +2,7 @@
 
 mod disks;
 mod killed;
+mod long;
 mod sealed;
 
 use std::path::{Path, PathBuf};
@@ -168,9 +169,8 @@ fn segments_follow_one_another_and_texts_of_any_length_are_kept() {
             wait(|cx| session.poll_room(cx)).unwrap();
             session.part((Stream::Text, sequence, u32::try_from(part).unwrap()), piece).unwrap();
         }
-        let (text, text_bytes, text_parts) = (&b""[..], 3_000_000, 46);
-        let ticket =
-            session.statement(&Statement { text, text_bytes, text_parts, ..select(sequence) }).unwrap();
+        let spilled = spilled(&long, 46, select(sequence));
+        let ticket = session.statement(&spilled).unwrap();
         wait(|cx| session.poll_durable(ticket, cx)).unwrap();
     }
     drop(session);
@@ -185,6 +185,12 @@ fn segments_follow_one_another_and_texts_of_any_length_are_kept() {
     assert_eq!(bytes, 9_000_000);
 }
 
+/// A statement whose text went ahead in parts.
+fn spilled<'a>(text: &[u8], text_parts: u32, statement: Statement<'a>) -> Statement<'a> {
+    let text_sha256 = Some(journal::sha256(text));
+    Statement { text: b"", text_bytes: body::wide(text.len()), text_parts, text_sha256, ..statement }
+}
+
 /// All that `show` would show, as JSON.
 pub(super) fn shown(folder: &Folder) -> Vec<serde_json::Value> {
     let mut lines = Vec::new();
@@ -192,8 +198,9 @@ pub(super) fn shown(folder: &Folder) -> Vec<serde_json::Value> {
     let mut joiner = join::Joiner::new(&reader);
     let pieces = reader.pieces();
     let mut show = |shown: &join::Shown<'_>| {
-        assert!(!render::human(&Row::of(shown), &shown.load(&pieces)).is_empty());
-        lines.push(serde_json::from_str(&render::json(&Row::of(shown), &shown.load(&pieces))).unwrap());
+        let (row, whole) = (Row::of(shown), shown.load(&pieces)?);
+        assert!(!render::human(&row, &whole).is_empty());
+        lines.push(serde_json::from_str(&render::json(&row, &whole)).unwrap());
         Ok::<_, join::BadBody>(())
     };
     while let Some(raw) = reader.next_record().unwrap() {
@@ -311,7 +318,7 @@ fn long_texts_are_shown_whole_also_when_they_are_run_again() {
     text.extend_from_slice("\u{e9}nd".as_bytes());
     let bytes = u64::try_from(text.len()).unwrap();
     session.statement(&Statement { text: &text, ..select(1) }).unwrap();
-    let again = Statement { text: b"", text_bytes: bytes, text_parts: 4, text_ref: Some(1), ..select(2) };
+    let again = Statement { text_ref: Some(1), ..spilled(&text, 4, select(2)) };
     session.intent(&again).unwrap();
     session.outcome(&again).unwrap();
     drop((session, log));
@@ -417,7 +424,7 @@ fn reading_since_a_time_skips_segments_but_no_text() {
         run(&mut session, sequence, &text);
     }
     let since = now();
-    let again = Statement { text: b"", text_bytes: 200_000, text_parts: 4, text_ref: Some(1), ..select(13) };
+    let again = Statement { text_ref: Some(1), ..spilled(&text, 4, select(13)) };
     session.statement(&Statement { started_ns: since, ..again }).unwrap();
     for sequence in 14..=25 {
         run(&mut session, sequence, &text);
@@ -434,7 +441,7 @@ fn reading_since_a_time_skips_segments_but_no_text() {
             if let Entry::Statement(_, statement) = &shown.entry
                 && statement.started_ns >= since
             {
-                assert!(shown.text.load(&pieces).len() == 200_000, "{}", statement.sequence);
+                assert!(shown.text.load(&pieces).unwrap().len() == 200_000, "{}", statement.sequence);
                 found.push(statement.sequence);
             }
             Ok::<_, join::BadBody>(())

@@ -136,8 +136,8 @@ impl From<ReadError> for Failure {
 }
 
 impl From<BadBody> for Failure {
-    fn from(BadBody(place): BadBody) -> Self {
-        Self::Message(format!("audit log: body of record {} cannot be read", place.record))
+    fn from(BadBody(place, what): BadBody) -> Self {
+        Self::Message(format!("audit log: record {}: {what}", place.record))
     }
 }
 
@@ -166,7 +166,7 @@ struct Output<'a> {
 
 impl Output<'_> {
     fn take(&mut self, pieces: &Pieces, shown: &Shown<'_>) -> Result<(), Failure> {
-        let Some(whole) = self.args.wanted(pieces, shown) else { return Ok(()) };
+        let Some(whole) = self.args.wanted(pieces, shown)? else { return Ok(()) };
         self.matches = self.matches.saturating_add(1);
         if self.args.count {
             return Ok(());
@@ -259,7 +259,7 @@ impl Show {
     }
 
     /// What may be long of it, if all filters let the record pass.
-    fn wanted<'a>(&self, pieces: &Pieces, shown: &Shown<'a>) -> Option<Whole<'a>> {
+    fn wanted<'a>(&self, pieces: &Pieces, shown: &Shown<'a>) -> Result<Option<Whole<'a>>, BadBody> {
         let summary = summary(&shown.entry);
         let is = |wanted: &Option<String>, found: &[u8]| {
             wanted.as_ref().is_none_or(|wanted| wanted.as_bytes() == found)
@@ -272,18 +272,18 @@ impl Show {
             && self.outcome.is_none_or(|outcome| outcome == summary.outcome)
             && kind.is_none_or(|kind| kind == summary.kind || kind == summary.class);
         if !passes {
-            return None;
+            return Ok(None);
         }
         if self.count && self.grep.is_none() {
-            return Some(Whole::default());
+            return Ok(Some(Whole::default()));
         }
-        let whole = shown.load(pieces);
+        let whole = shown.load(pieces)?;
         let found = self.grep.as_ref().is_none_or(|part| {
             let part = part.as_bytes();
             let mut values = Parameters::read(&whole.parameters).filter_map(|parameter| parameter.text());
             holds(&whole.text, part) || holds(summary.words, part) || values.any(|value| holds(&value, part))
         });
-        found.then_some(whole)
+        Ok(found.then_some(whole))
     }
 }
 

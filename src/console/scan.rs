@@ -24,7 +24,7 @@ use datafusion::physical_plan::streaming::PartitionStream;
 
 use super::batch::{Cell, Rows, schema};
 use super::tables::Which;
-use crate::audit::join::{BadBody, Joiner, Shown};
+use crate::audit::join::{BadBody, Joiner, Lost, Shown};
 use crate::audit::keys::Keyring;
 use crate::audit::reader::{Pieces, ReadError, Reader};
 use crate::audit::render::summary;
@@ -168,7 +168,10 @@ impl Scan {
                 let text = format!("{name} of record {record} has {bytes} bytes; leave out that column");
                 return Err(Stop::Failed(DataFusionError::ResourcesExhausted(text)));
             }
-            *whole = part.load(pieces);
+            *whole = match part.load(pieces) {
+                Err(Lost::Changed) => return Err(BadBody(shown.place, Lost::Changed.what()).into()),
+                loaded => loaded.unwrap_or_default(),
+            };
         }
         let [text, parameters] = whole;
         rows.push(&row, &text, &parameters);
@@ -190,7 +193,8 @@ enum Stop {
 
 impl From<BadBody> for Stop {
     fn from(bad: BadBody) -> Self {
-        let text = format!("audit log damaged: the body of record {} cannot be read", bad.0.record);
+        let BadBody(place, what) = bad;
+        let text = format!("audit log damaged: record {}: {what}", place.record);
         Self::Failed(DataFusionError::External(text.into()))
     }
 }

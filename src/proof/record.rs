@@ -7,9 +7,12 @@
 //! (1 statement, 2 session, 3 event, 4 log) and seven zeros; HMAC-SHA-256 of the record's canonical bytes under the salt.
 //! Canonical bytes are a version (1), then columns in the order of their tags: tag (`u8`), length (`u32`; `u64` from tag 128
 //! on), value. Numbers are little-endian.
+//!
+//! A long column has a hash among the others when it was kept apart from its record. The hash stands for it in the canonical
+//! bytes; the column itself may follow, and is checked against hash and length.
 
 use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
+use aws_lc_rs::hmac::{Context, HMAC_SHA256, Key};
 
 use super::ProofError;
 use super::tree::{Hash, leaf_hash};
@@ -22,9 +25,11 @@ const LONG: u8 = 0x80;
 /// Tags of the columns that a leaf names.
 const TIME: u8 = 2;
 const CLASS: u8 = 3;
+/// Tags of long columns, each with the tags of its length and of its hash.
+const KEPT_APART: [(u8, u8, u8); 2] = [(LONG, 31, 43), (0x81, 39, 44)];
 
 /// Names of columns by their tags, from 1.
-const NAMES: [&str; 42] = [
+const NAMES: [&str; 44] = [
     "record",
     "time",
     "class",
@@ -67,6 +72,8 @@ const NAMES: [&str; 42] = [
     "wait_ns",
     "copy_bytes",
     "copy_hmac",
+    "text_sha256",
+    "parameters_sha256",
 ];
 /// Tags of numbers; other columns hold bytes.
 const NUMBERS: [u8; 19] = [1, 2, 9, 15, 18, 19, 22, 23, 25, 26, 27, 31, 33, 35, 36, 37, 39, 40, 41];
@@ -92,6 +99,23 @@ pub enum Value<'a> {
 }
 
 impl Field<'_> {
+    /// Its canonical bytes, piece by piece.
+    fn each(&self, mut take: impl FnMut(&[u8])) {
+        let number;
+        let bytes = match self.value {
+            Value::Number(value) => {
+                number = value.to_le_bytes();
+                &number[..]
+            }
+            Value::Bytes(bytes) => bytes,
+        };
+        take(&[self.tag]);
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_le_bytes();
+        let width = if self.tag < LONG { 4 } else { 8 };
+        take(length.get(..width).unwrap_or_default());
+        take(bytes);
+    }
+
     /// Whether a column with this tag holds a number.
     #[must_use]
     pub fn is_number(tag: u8) -> bool {
@@ -150,7 +174,8 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
 /// The hash of the leaf of a record.
 ///
 /// # Errors
-/// [`ProofError::Malformed`] for bytes that are no record.
+/// [`ProofError::Malformed`] for bytes that are no record; [`ProofError::Wrong`] for a text or list of parameters that is not
+/// the one whose hash the record has.
 pub fn leaf(
     (origin, index): (&str, u64),
     salt: &[u8; SALT_BYTES],
@@ -168,7 +193,14 @@ pub fn leaf(
         b"log" => 4,
         _ => return Err(ProofError::Malformed("a class of another version")),
     };
-    let mac = sign(&Key::new(HMAC_SHA256, salt), canonical);
+    let mut mac = Context::with_key(&Key::new(HMAC_SHA256, salt));
+    mac.update(&[VERSION]);
+    for field in &fields {
+        if !is_apart(field, of)? {
+            field.each(|bytes| mac.update(bytes));
+        }
+    }
+    let mac = mac.sign();
     let log = digest(&SHA256, origin.as_bytes());
     let header = [
         b"ovleaf\0\x01".as_slice(),
@@ -179,6 +211,19 @@ pub fn leaf(
         mac.as_ref(),
     ];
     Ok(leaf_hash(&header.concat()))
+}
+
+/// Whether a column is not in the leaf, because its hash is.
+fn is_apart<'a>(field: &Field<'a>, of: impl Fn(u8) -> Option<Value<'a>>) -> Result<bool, ProofError> {
+    let Some((_, length, hash)) = KEPT_APART.into_iter().find(|(tag, ..)| *tag == field.tag) else {
+        return Ok(false);
+    };
+    let (Some(Value::Bytes(hash)), Value::Bytes(bytes)) = (of(hash), field.value) else { return Ok(false) };
+    let is_whole = of(length) == u64::try_from(bytes.len()).ok().map(Value::Number);
+    if !is_whole || digest(&SHA256, bytes).as_ref() != hash {
+        return Err(ProofError::Wrong("the text or the parameters are not those whose hash the record has"));
+    }
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -227,6 +272,40 @@ mod tests {
         assert_ne!(leaf(("vault/one_barn", 3), &salt, &record), Ok(good));
         assert_ne!(leaf(("vault/one_spa", 4), &salt, &record), Ok(good));
         assert_ne!(leaf(("vault/one_spa", 3), &[6; SALT_BYTES], &record), Ok(good));
+    }
+
+    /// A record with a text that was kept apart, and the text.
+    fn apart(text: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let mut bytes = vec![VERSION];
+        let hash = digest(&SHA256, text);
+        let length = u64::try_from(text.len()).unwrap().to_le_bytes();
+        let fields: [(u8, &[u8]); 4] = [(2, &length), (3, b"statement"), (31, &length), (43, hash.as_ref())];
+        for (tag, value) in fields {
+            bytes.push(tag);
+            bytes.extend_from_slice(&u32::try_from(value.len()).unwrap().to_le_bytes());
+            bytes.extend_from_slice(value);
+        }
+        let long = [&[LONG][..], &length, text].concat();
+        (bytes, long)
+    }
+
+    #[test]
+    fn a_text_that_was_kept_apart_may_be_shown_or_left_out_and_no_other_is_taken() {
+        let salt = [5; SALT_BYTES];
+        let of = |bytes: &[u8]| leaf(("vault/one_spa", 3), &salt, bytes);
+        let (record, text) = apart(b"select 1");
+        let good = of(&record).unwrap();
+        assert_eq!(of(&[&record[..], &text].concat()), Ok(good));
+        for at in 0..text.len() {
+            let mut other = text.clone();
+            other[at] ^= 1;
+            assert!(of(&[&record[..], &other].concat()) != Ok(good), "byte {at}");
+        }
+        assert!(of(&[&record[..], &apart(b"select 2").1].concat()).is_err());
+        assert!(of(&[&record[..], &apart(b"select").1].concat()).is_err());
+        // What has no hash is a part of the leaf.
+        let parameters = [&[0x81][..], &1_u64.to_le_bytes(), b"p"].concat();
+        assert_ne!(of(&[&record[..], &parameters].concat()), Ok(good));
     }
 
     #[test]

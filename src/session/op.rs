@@ -11,7 +11,7 @@ use crate::protocol::sqlstate::SqlState;
 use super::arena::Span;
 use super::lease::Request;
 use super::note::Note;
-use super::statements::{Bound, Statement};
+use super::statements::{Bound, Spilled, Statement};
 
 /// A request under way.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ pub(crate) struct Stream {
 pub(crate) struct Text {
     pub(crate) span: Span,
     pub(crate) bytes: u64,
-    pub(crate) parts: Option<(u64, u32)>,
+    pub(crate) parts: Option<Spilled>,
     pub(crate) statement: Option<Arc<Statement>>,
 }
 

@@ -11,6 +11,17 @@ use std::sync::{Arc, OnceLock};
 
 use crate::ids::NAME_BYTES_MAX;
 
+/// Where something lies that is too long for its record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Spilled {
+    /// The sequence under which its parts were recorded.
+    pub(crate) sequence: u64,
+    /// How many there are.
+    pub(crate) parts: u32,
+    /// SHA-256 of all of it.
+    pub(crate) sha256: [u8; 32],
+}
+
 /// A prepared statement as the audit log needs it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Statement {
@@ -20,8 +31,8 @@ pub(crate) struct Statement {
     pub(crate) text: Box<[u8]>,
     /// The text's full length.
     pub(crate) text_bytes: u64,
-    /// The sequence whose parts hold the text, and how many there are.
-    pub(crate) parts: Option<(u64, u32)>,
+    /// Where the text lies when it is not here.
+    pub(crate) parts: Option<Spilled>,
     /// The types of its parameters behind their number, as its `Parse` said; empty: it said none.
     pub(crate) declared: Box<[u8]>,
     /// The same as the server said.
@@ -40,7 +51,7 @@ impl Statement {
 pub(crate) struct Parsed<'a> {
     pub(crate) text: &'a [u8],
     pub(crate) text_bytes: u64,
-    pub(crate) parts: Option<(u64, u32)>,
+    pub(crate) parts: Option<Spilled>,
     pub(crate) types: &'a [u8],
 }
 
@@ -65,8 +76,8 @@ pub(crate) enum Bound<T> {
     Nothing,
     /// Here.
     Here(T),
-    /// Recorded in parts: the whole length in bytes, the sequence under which they lie, and how many there are.
-    Parts(u64, u64, u32),
+    /// Recorded in parts: the whole length in bytes, and where.
+    Parts(u64, Spilled),
 }
 
 impl<T> Bound<T> {
@@ -75,7 +86,7 @@ impl<T> Bound<T> {
         match self {
             Self::Nothing => Bound::Nothing,
             Self::Here(list) => Bound::Here(to(list)),
-            Self::Parts(bytes, sequence, parts) => Bound::Parts(bytes, sequence, parts),
+            Self::Parts(bytes, spilled) => Bound::Parts(bytes, spilled),
         }
     }
 }
@@ -85,7 +96,7 @@ impl Bound<Vec<u8>> {
         match self {
             Self::Nothing => Bound::Nothing,
             Self::Here(list) => Bound::Here(list),
-            Self::Parts(bytes, sequence, parts) => Bound::Parts(*bytes, *sequence, *parts),
+            Self::Parts(bytes, spilled) => Bound::Parts(*bytes, *spilled),
         }
     }
 }
@@ -261,7 +272,7 @@ impl<S> Statements<S> {
     }
 
     /// `PREPARE` or `DEALLOCATE` was run by SQL: each name that the text may speak of stands for that text now.
-    pub(crate) fn renamed(&mut self, text: &[u8], text_bytes: u64, parts: Option<(u64, u32)>) {
+    pub(crate) fn renamed(&mut self, text: &[u8], text_bytes: u64, parts: Option<Spilled>) {
         if self.named.is_empty() {
             return;
         }

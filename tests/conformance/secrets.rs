@@ -35,6 +35,9 @@ fn plant(wire: &mut Wire) {
         format!("DO $$ BEGIN RAISE EXCEPTION '{w}' USING DETAIL = '{w}'; END $$"),
         format!("SELECT length('{}')", w.repeat(20_000)),
         format!("SELECT length('{w}'), '{}', '{w}'", "x ".repeat(40_000)),
+        // One quote too many: what looks like words is strings, and only the end tells.
+        format!("INSERT INTO planted VALUES ('it's', {}1)", format!("'{w}', ").repeat(8_000)),
+        format!("INSERT INTO planted VALUES ('it's', {}1)", format!("'{w}', ").repeat(40_000)),
     ];
     for text in &texts {
         wire.talk(&query(text));

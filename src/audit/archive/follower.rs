@@ -259,13 +259,13 @@ impl Hand<'_> {
         let salts = self.salts.salts(shown.key).map_err(|what| Trouble::Key(shown.key, what))?;
         // Between two records there is nothing, but for records that were shredded and cannot be read any more.
         for index in *next..size {
-            let leaf = leaf_of((*hash, index), shown, &row, (salts, self.pieces), self.scratch)?;
+            let leaf = leaf_of((*hash, index), shown, &row, salts, self.scratch);
             if self.leaves.get(name, index, size)? != leaf {
                 continue;
             }
             let check = leaf.first_chunk().copied().unwrap_or_default();
             let leaf = Leaf { index, check, key: shown.key };
-            let _: Taken = self.sealer.take(name, leaf, &row, &shown.load(self.pieces))?;
+            let _: Taken = self.sealer.take(name, leaf, &row, &shown.load_whole(self.pieces)?)?;
             *next = index.saturating_add(1);
             return Ok(());
         }

@@ -21,8 +21,8 @@ fn read(folder: &Folder, wanted: &Wanted) -> Result<Read, HistoryError> {
     history.each(wanted, |found| {
         let mut bytes = Vec::new();
         found.row.canonical(&mut bytes);
-        found.canonical_long(|piece| bytes.extend_from_slice(piece)).unwrap();
-        read.push((found.log.to_owned(), found.index, bytes, found.json(), found.human()));
+        found.canonical_long(|piece| bytes.extend_from_slice(piece));
+        read.push((found.log.to_owned(), found.index, bytes, found.json()?, found.human()?));
         Ok::<(), HistoryError>(())
     })?;
     Ok(read)

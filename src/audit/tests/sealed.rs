@@ -265,7 +265,7 @@ fn a_new_month_has_new_keys() {
 }
 
 /// Asks for a shred and waits for what comes of it.
-fn shred(folder: &Folder, customer: &str) -> String {
+pub(super) fn shred(folder: &Folder, customer: &str) -> String {
     let request =
         Request { customer: customer.into(), reason: "contract ended".into(), by: "an operator".into() };
     let asked = ask(&folder_of(&folder.0), &request).unwrap();

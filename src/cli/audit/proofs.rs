@@ -217,7 +217,7 @@ pub(super) fn check_proof(args: &CheckProof) -> Result<ExitCode, Failure> {
                 writeln!(out, "{name}: {}", rfc3339(number))?;
             }
             Value::Number(number) => writeln!(out, "{name}: {number}")?,
-            Value::Bytes(bytes) if name == "boot" => {
+            Value::Bytes(bytes) if name == "boot" || name.ends_with("_sha256") || name == "copy_hmac" => {
                 writeln!(out, "{name}: {}", crate::audit::render::hex(bytes))?;
             }
             Value::Bytes(bytes) => writeln!(out, "{name}: {}", bytes_in_line(bytes))?,

@@ -1,7 +1,12 @@
 //! Texts and parameters that arrive in pieces.
 //!
-//! What always holds: so much is kept in memory as one part holds; a text or a list of parameters is recorded whole, in
-//! its record or in parts ahead of it.
+//! What always holds: so much is kept in memory as one part holds, and of a text that is being masked [`UNSURE_BYTES_MAX`];
+//! a text or a list of parameters is recorded whole, in its record or in parts ahead of it, and nothing of a masked text
+//! before all of it was read for sure.
+
+use std::fmt;
+
+use aws_lc_rs::digest::{Context, SHA256};
 
 use crate::audit::{Stream, TEXT_INLINE_BYTES_MAX};
 use crate::protocol::frontend::{self as views, Bind};
@@ -10,12 +15,15 @@ use crate::session::lease::Request;
 use crate::session::mask::{ListMask, TextMask};
 use crate::session::note::Note;
 use crate::session::op::Op;
-use crate::session::statements::{Bound, significant};
+use crate::session::statements::{Bound, Spilled, significant};
 
 use super::{Book, count};
 
 /// The types of all parameters that a statement can have, and their number.
 const TYPES_BYTES_MAX: usize = 2 + 4 * 0xffff;
+
+/// A text that is longer when it is masked becomes one value: only its end says whether its beginning was read rightly.
+const UNSURE_BYTES_MAX: usize = 512 << 10;
 
 /// A message that arrives in pieces.
 #[derive(Debug)]
@@ -27,10 +35,22 @@ pub(crate) struct Long {
     masking: Masking,
     /// Of the text or the parameters as they are recorded, what is not recorded yet.
     held: Vec<u8>,
+    /// Of a text that is being masked, what is not sure yet.
+    unsure: Vec<u8>,
     bytes: u64,
     parts: u32,
+    /// Of what lies in parts.
+    hash: Hash,
     /// The types behind the text of a `Parse`.
     types: Vec<u8>,
+}
+
+struct Hash(Context);
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hash")
+    }
 }
 
 /// Whose text or parameters they are.
@@ -99,7 +119,18 @@ impl Book {
             Of::Bind | Of::Call if self.mask.is_full() => Masking::Nothing,
             Of::Bind | Of::Call => Masking::List(Box::new(ListMask::new(&self.mask))),
         };
-        let long = Long { op, of, field, masking, held: Vec::new(), bytes: 0, parts: 0, types: Vec::new() };
+        let long = Long {
+            op,
+            of,
+            field,
+            masking,
+            held: Vec::new(),
+            unsure: Vec::new(),
+            bytes: 0,
+            parts: 0,
+            hash: Hash(Context::new(&SHA256)),
+            types: Vec::new(),
+        };
         Some((Box::new(long), body.len().saturating_sub(rest.len())))
     }
 
@@ -135,7 +166,15 @@ impl Book {
         let mut out = Vec::new();
         match &mut long.masking {
             Masking::Nothing => return self.extend(long, bytes),
-            Masking::Text(mask) => mask.feed(bytes, &mut out),
+            Masking::Text(mask) if mask.is_sure() => mask.feed(bytes, &mut out),
+            Masking::Text(mask) => {
+                mask.feed(bytes, &mut long.unsure);
+                if long.unsure.len() > UNSURE_BYTES_MAX {
+                    mask.give_up();
+                    long.unsure = Vec::new();
+                }
+                return;
+            }
             Masking::List(mask) => mask.feed(bytes, &mut out),
         }
         self.extend(long, &out);
@@ -144,17 +183,9 @@ impl Book {
     /// The text is over.
     fn end_text(&mut self, long: &mut Long) {
         let Masking::Text(mask) = std::mem::replace(&mut long.masking, Masking::Nothing) else { return };
-        let mut out = Vec::new();
+        let mut out = std::mem::take(&mut long.unsure);
         let instead = mask.finish(&mut out);
-        self.extend(long, &out);
-        if let Some(instead) = instead {
-            // What is recorded already was read for sure.
-            if long.parts == 0 {
-                long.held.clear();
-                long.bytes = 0;
-            }
-            self.extend(long, &instead);
-        }
+        self.extend(long, instead.as_deref().unwrap_or(&out));
     }
 
     fn extend(&mut self, long: &mut Long, bytes: &[u8]) {
@@ -179,6 +210,7 @@ impl Book {
         if long.op.sequence == 0 {
             long.op.sequence = self.next_sequence();
         }
+        long.hash.0.update(&long.held);
         let written = self.log.part((stream, long.op.sequence, long.parts), &long.held);
         self.note(written);
         long.parts = long.parts.saturating_add(1);
@@ -192,17 +224,19 @@ impl Book {
         if long.parts > 0 {
             self.spill(&mut long);
         }
-        let Long { mut op, of, held, bytes, parts, types, .. } = *long;
+        let Long { mut op, of, held, bytes, parts, types, hash, .. } = *long;
+        let sha256 = hash.0.finish().as_ref().try_into().unwrap_or_default();
+        let spilled = Spilled { sequence: op.sequence, parts, sha256 };
         match of {
             Of::Query | Of::Parse => {
                 op.text.bytes = bytes;
-                op.text.parts = Some((op.sequence, parts)).filter(|_| parts > 0);
+                op.text.parts = Some(spilled).filter(|_| parts > 0);
                 if parts == 0 {
                     op.text.span = self.keep(&held);
                 }
                 op.list = self.keep_types(views::types(&types));
             }
-            Of::Bind | Of::Call if parts > 0 => op.list = Bound::Parts(bytes, op.sequence, parts),
+            Of::Bind | Of::Call if parts > 0 => op.list = Bound::Parts(bytes, spilled),
             Of::Bind | Of::Call if held.is_empty() => {}
             Of::Bind | Of::Call => op.list = Bound::Here(self.keep(&held)),
         }

@@ -9,9 +9,9 @@ use crate::audit::{Copied, Kind, Long as Recorded, Outcome, Statement as Record}
 use crate::protocol::frontend::{Bind, has_parameters};
 use crate::session::arena::{Arena, Span};
 use crate::session::op::{Op, Stream};
-use crate::session::statements::{Bound, Statements, significant};
+use crate::session::statements::{Bound, Spilled, Statements, significant};
 
-use super::{Book, count, is_kept};
+use super::{Book, is_kept};
 
 impl Book {
     /// What a `Parse` says of types.
@@ -100,8 +100,9 @@ pub(super) fn record<'a>(
         kind: Kind::Query,
         text: if parts.is_some() { b"" } else { text },
         text_bytes,
-        text_parts: parts.map_or(0, |(_, parts)| parts),
-        text_ref: parts.map(|(sequence, _)| sequence).filter(|sequence| *sequence != op.sequence),
+        text_parts: parts.map_or(0, |spilled| spilled.parts),
+        text_ref: parts.map(|spilled| spilled.sequence).filter(|sequence| *sequence != op.sequence),
+        text_sha256: parts.map(|spilled| spilled.sha256),
         parameters: parameters((arena, names), op),
         copied: op.copied.as_ref().filter(|_| op.copy.is_some()).map(|stream| copied(stream)),
         wait_ns: op.wait_ns,
@@ -135,10 +136,10 @@ fn parameters<'a>((arena, names): (&'a Arena, &'a Statements<Op>), op: &Op) -> R
     };
     match list {
         Bound::Nothing => Recorded::default(),
-        Bound::Here(here) => Recorded { here, bytes: count(here), parts: 0, of: None },
-        Bound::Parts(bytes, sequence, parts) => {
+        Bound::Here(here) => Recorded::here(here),
+        Bound::Parts(bytes, Spilled { sequence, parts, sha256 }) => {
             let of = Some(sequence).filter(|sequence| *sequence != op.sequence);
-            Recorded { here: b"", bytes, parts, of }
+            Recorded { here: b"", bytes, parts, of, sha256: Some(sha256) }
         }
     }
 }

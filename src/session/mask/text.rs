@@ -42,6 +42,18 @@ impl TextMask {
         Self { lexer: Lexer::new(true), way }
     }
 
+    /// Whether what has been given out stays right whatever comes; else only the end shows it.
+    pub(crate) const fn is_sure(&self) -> bool {
+        matches!(self.way, Way::Full(_))
+    }
+
+    /// It will be one value.
+    pub(crate) const fn give_up(&mut self) {
+        if let Way::Tokens(tokens) = &mut self.way {
+            tokens.is_unreadable = true;
+        }
+    }
+
     /// The next piece; what is recorded instead goes to `out`.
     pub(crate) fn feed(&mut self, piece: &[u8], out: &mut Vec<u8>) {
         match &mut self.way {

@@ -57,7 +57,11 @@ impl Scene {
                 if log_of(row.bytes_of(Column::Customer)) == log {
                     let mut bytes = Vec::new();
                     row.canonical(&mut bytes);
-                    row.canonical_long(shown, &pieces, |piece| bytes.extend_from_slice(piece)).unwrap();
+                    let whole = shown.load_whole(&pieces)?;
+                    row.canonical_long((&whole.text, &whole.parameters), |piece| {
+                        bytes.extend_from_slice(piece);
+                    });
+                    bytes.extend_from_slice(&whole.text);
                     found.push(bytes);
                 }
                 Ok::<(), ArchiveTrouble>(())
@@ -83,13 +87,10 @@ impl Scene {
                 if leaf.index >= piece.from {
                     let mut bytes = Vec::new();
                     row.canonical(&mut bytes);
-                    for (tag, long) in [(0x80, &whole.text), (0x81, &whole.parameters)] {
-                        if !long.is_empty() {
-                            bytes.push(tag);
-                            bytes.extend_from_slice(&u64::try_from(long.len()).unwrap().to_le_bytes());
-                            bytes.extend_from_slice(long);
-                        }
-                    }
+                    row.canonical_long((&whole.text, &whole.parameters), |piece| {
+                        bytes.extend_from_slice(piece);
+                    });
+                    bytes.extend_from_slice(&whole.text);
                     found.push(bytes);
                 }
                 Ok::<(), FileError>(())
