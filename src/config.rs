@@ -4,6 +4,8 @@
 //! are values out of range. Paths are relative to the folder in which the process was started.
 //! This room knows nothing of customers; theirs is [`crate::customers`].
 
+mod attention;
+mod hours;
 mod load;
 mod problem;
 mod typed;
@@ -14,6 +16,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+pub use attention::Digest;
+pub use hours::{Hours, Local, Zone};
 pub(crate) use load::{DAY_MS, FRESH_IS_SESSION};
 pub use load::{is_host_name, load};
 pub use problem::{Fault, Place, Problem, Problems};
@@ -285,6 +289,8 @@ pub struct Audit {
     pub platform_key_previous: KeySource,
     /// Where records are kept for years.
     pub archive: Archive,
+    /// What of each day somebody should look at.
+    pub digest: Digest,
 }
 
 /// Where 32 secret bytes come from: one of the three.
@@ -330,6 +336,7 @@ impl Default for Audit {
             segment_bytes: 64 << 20,
             buffer_bytes: 16 << 20,
             archive: Archive::default(),
+            digest: Digest::default(),
             origin: "onevault".into(),
             checkpoint_interval_ms: 10_000,
             platform_key: KeySource::default(),

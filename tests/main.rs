@@ -22,6 +22,8 @@ mod copy;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod digest;
+#[cfg(test)]
 mod drain;
 #[cfg(test)]
 mod drivers;

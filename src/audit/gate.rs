@@ -471,6 +471,7 @@ impl Gate {
             logs_failing: wide(self.logs.failing()),
             unsigned: None,
             unarchived: None,
+            undigested: None,
         }
     }
 }

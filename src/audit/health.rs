@@ -74,4 +74,6 @@ pub struct Health {
     pub unsigned: Option<String>,
     /// Why nothing goes into the archive; the journal is kept until it does.
     pub unarchived: Option<String>,
+    /// Why no daily digests are made.
+    pub undigested: Option<String>,
 }

@@ -1,4 +1,7 @@
 //! The log as the rest of the program sees it: open it once, give each session its [`SessionLog`], close it at the end.
+//! What is told of it day by day is begun in `attention.rs`.
+
+mod attention;
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -10,6 +13,7 @@ use std::time::Duration;
 use super::archive::life as archive;
 use super::attend;
 use super::body::{self, put_name, wide};
+use super::digest::life as digest;
 use super::disk::{Directory, Disk, FolderError};
 use super::entry::{Bytes, LogStart};
 use super::evidence;
@@ -39,6 +43,7 @@ struct Open {
     keyring: Arc<Keyring>,
     notary: OnceLock<Life>,
     archive: OnceLock<archive::Life>,
+    digest: OnceLock<digest::Life>,
 }
 
 impl Open {
@@ -50,6 +55,9 @@ impl Open {
         self.gate.close(self.close_limit);
         if let Some(notary) = self.notary.get() {
             notary.close();
+        }
+        if let Some(digest) = self.digest.get() {
+            digest.close();
         }
     }
 }
@@ -160,8 +168,8 @@ impl Log {
         let watched = Arc::clone(&gate);
         std::thread::Builder::new().name("audit-watch".into()).spawn(move || watch(&watched, stall))?;
         attend::start(&gate, &keyring, config.directory.clone())?;
-        let (notary, archive) = (OnceLock::new(), OnceLock::new());
-        Ok(Self(Some(Arc::new(Open { gate, close_limit, boot, keyring, notary, archive }))))
+        let (notary, archive, digest) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Ok(Self(Some(Arc::new(Open { gate, close_limit, boot, keyring, notary, archive, digest }))))
     }
 
     /// A log that records nothing: for measurements and tests of other things.
@@ -257,10 +265,12 @@ impl Log {
                 logs_failing: 0,
                 unsigned: None,
                 unarchived: None,
+                undigested: None,
             },
             |open| Health {
                 unsigned: open.notary.get().and_then(Life::trouble),
                 unarchived: open.archive.get().and_then(archive::Life::trouble),
+                undigested: open.digest.get().and_then(digest::Life::trouble),
                 ..open.gate.health()
             },
         )

@@ -11,6 +11,7 @@
 //! writer.rs   the thread; group commit; watchdog   journal.rs segments and frames · segment.rs  reading them
 //! disk.rs     folder, lock, prepared segments      recovery.rs  after an end of any kind
 //! keys/       the keyring                          seal.rs    bodies encrypted · logs.rs
+//! digest/     a day of a customer, in short          archive/   Parquet files for years
 //! acts.rs     what commands have recorded          attend.rs  the thread that looks after keys and acts
 //! row.rs      a record as typed columns             arrow.rs   rows as Arrow batches and back
 //! archive/    files for years                       history.rs archive and journal as one
@@ -22,6 +23,7 @@ pub mod archive;
 pub mod arrow;
 mod attend;
 mod body;
+pub mod digest;
 mod disclose;
 mod disk;
 pub mod entry;

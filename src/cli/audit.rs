@@ -5,6 +5,7 @@
 //! folder, which is its owner's, and the platform key; this command cannot record that it read. Refuses to know the journal's
 //! bytes.
 
+mod digest;
 mod keys;
 mod proofs;
 
@@ -64,6 +65,8 @@ enum Command {
     CheckProof(proofs::CheckProof),
     /// Show the newest signed checkpoint of a customer's log, to be kept elsewhere
     Checkpoint(proofs::ShowCheckpoint),
+    /// Show what a customer's log says of a day: logins, new addresses, failures, bulk reads, DDL, off-hours use
+    Digest(digest::Args),
     /// List the keys, or wrap them anew
     Keys(keys::Args),
     /// Destroy a customer's keys: its records up to now become unreadable, the log stays whole
@@ -150,6 +153,7 @@ pub fn run(args: &Args) -> ExitCode {
         Command::Prove(args) => proofs::prove(args),
         Command::CheckProof(args) => proofs::check_proof(args),
         Command::Checkpoint(args) => proofs::checkpoint(args),
+        Command::Digest(args) => digest::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Shred(args) => keys::shred(args),
     })

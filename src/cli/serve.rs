@@ -41,6 +41,9 @@ fn serve(args: &Args) -> Result<ExitCode, Failure> {
     let reading = Progress::start("reading the customers' files");
     let (customers, _) = Reloader::open(config.customers.configurations_dir.clone());
     drop(reading);
+    audit
+        .start_digests(&config.audit, customers.catalogues())
+        .map_err(|error| Failure::Message(error.to_string()))?;
     let watched = vec![
         (What::Customers, vec![config.customers.configurations_dir.clone()]),
         (What::Certificates, files(certificates.files())),

@@ -71,7 +71,8 @@ impl TryFrom<String> for Hours {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let told = "hours are written like \"mon-fri 08:00-18:00\" or \"sat,sun 10:00-14:00\"; they end at 24:00";
+        let told =
+            "hours are written like \"mon-fri 08:00-18:00\" or \"sat,sun 10:00-14:00\"; they end at 24:00";
         Self::parse(&text).ok_or_else(|| told.to_owned())
     }
 }
@@ -149,7 +150,8 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_refused() {
-        for bad in ["", "mon", "mon 8:00-18:00", "mon 18:00-08:00", "mon 08:00-24:01", "fri-mon 08:00-09:00"] {
+        for bad in ["", "mon", "mon 8:00-18:00", "mon 18:00-08:00", "mon 08:00-24:01", "fri-mon 08:00-09:00"]
+        {
             assert!(hours(bad).is_err(), "{bad}");
         }
         for bad in ["mon 08:60-09:00", "xyz 08:00-09:00", "mon 08:00-08:00", "mon +8:00-09:00", "mon 08:00"] {

@@ -124,6 +124,11 @@ fn check_texts(config: &Config, tree: &Node, faults: &mut Vec<Fault>) {
     let is_size = (1 << 20..=1 << 50).contains(&archive.journal_bytes_max);
     let text = "`journal_bytes_max` must be from 1048576 to 1125899906842624";
     check(&["audit", "archive", "journal_bytes_max"], is_size, text);
+    let digest = &audit.digest;
+    let is_interval = (1..=3_600).contains(&digest.interval_s);
+    check(&["audit", "digest", "interval_s"], is_interval, "`interval_s` must be from 1 to 3600");
+    let are_rows = digest.bulk_rows_statement > 0 && digest.bulk_rows_day > 0;
+    check(&["audit", "digest"], are_rows, "`bulk_rows_statement` and `bulk_rows_day` must be from 1");
     check(&["log", "level"], !config.log.level.trim().is_empty(), "`level` is empty");
 }
 

@@ -8,7 +8,9 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 use super::files::References;
 use super::schema::{self, File};
-use super::{Customer, DatabaseRule, JwtIssuer, Limits, Login, RESERVED_DATABASE, Server, SslMode, Token};
+use super::{
+    Customer, DatabaseRule, DigestRules, JwtIssuer, Limits, Login, RESERVED_DATABASE, Server, SslMode, Token,
+};
 use crate::auth::jwt;
 use crate::config::{AuditMode, FRESH_IS_SESSION, Fault, Node, PoolMode};
 use crate::ids::{LoginName, Secret};
@@ -71,6 +73,7 @@ pub(super) fn customer(source: &Source<'_>, file: File) -> Result<Customer, Vec<
         pin_functions: file.pool.pin_functions.into_iter().map(|name| name.0.0).collect(),
         audit_mode: file.audit.mode,
         audit_parameters: file.audit.parameters,
+        digest: digest(file.audit.digest),
         features: file.features.into_iter().collect(),
         branding: file.branding.into_iter().collect(),
         fingerprint: builder.fingerprint(),
@@ -78,6 +81,16 @@ pub(super) fn customer(source: &Source<'_>, file: File) -> Result<Customer, Vec<
     builder.check_audit(&customer);
     builder.check_pool(&customer);
     if builder.faults.is_empty() { Ok(customer) } else { Err(builder.faults) }
+}
+
+fn digest(own: schema::Digest) -> DigestRules {
+    let rows = |count: schema::Text<schema::Count>| u64::try_from(count.0.0).unwrap_or(u64::MAX);
+    DigestRules {
+        time_zone: own.time_zone,
+        business_hours: own.business_hours,
+        bulk_rows_statement: own.bulk_rows_statement.map(rows),
+        bulk_rows_day: own.bulk_rows_day.map(rows),
+    }
 }
 
 impl From<schema::Login> for Login {

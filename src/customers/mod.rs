@@ -84,12 +84,27 @@ pub struct Customer {
     pub audit_mode: Option<AuditMode>,
     /// What of its values is recorded, where it says so itself.
     pub audit_parameters: Option<Parameters>,
+    /// What of its days somebody should look at, where it says so itself.
+    pub digest: DigestRules,
     /// Switches of the platform, passed on as they are.
     pub features: HashMap<String, bool>,
     /// How the platform's pages look for this customer.
     pub branding: HashMap<String, String>,
     /// SHA-256 of everything this was made of; equal means nothing has changed.
     pub fingerprint: [u8; 32],
+}
+
+/// A customer's own rules for its daily digest; absent: as the configuration says.
+#[derive(Debug, Clone, Default)]
+pub struct DigestRules {
+    /// On whose clocks days begin and business hours are.
+    pub time_zone: Option<config::Zone>,
+    /// When use is expected.
+    pub business_hours: Option<Vec<config::Hours>>,
+    /// Rows of one statement that are a bulk read.
+    pub bulk_rows_statement: Option<u64>,
+    /// Rows of a login's day that are one.
+    pub bulk_rows_day: Option<u64>,
 }
 
 /// Whether a customer's logins are accepted.
@@ -302,6 +317,19 @@ impl Customer {
     #[must_use]
     pub fn audit_parameters(&self, default: Parameters) -> Parameters {
         self.audit_parameters.unwrap_or(default)
+    }
+
+    /// The rules of its daily digest: what it says itself, else `default`.
+    #[must_use]
+    pub fn digest(&self, default: &config::Digest) -> config::Digest {
+        let own = &self.digest;
+        config::Digest {
+            time_zone: own.time_zone.unwrap_or(default.time_zone),
+            business_hours: own.business_hours.clone().unwrap_or_else(|| default.business_hours.clone()),
+            bulk_rows_statement: own.bulk_rows_statement.unwrap_or(default.bulk_rows_statement),
+            bulk_rows_day: own.bulk_rows_day.unwrap_or(default.bulk_rows_day),
+            ..default.clone()
+        }
     }
 
     /// The clause that demands [`AuditMode::WriteAhead`] of this customer.

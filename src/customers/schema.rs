@@ -16,7 +16,7 @@ use time::format_description::well_known::Rfc3339;
 use super::secret::Reference;
 use super::{SslMode, Status};
 use crate::auth::{scram, token};
-use crate::config::{AuditMode, Parameters, PoolMode};
+use crate::config::{AuditMode, Hours, Parameters, PoolMode, Zone};
 use crate::ids::{CustomerId, DatabaseName, LoginName, RoleName};
 
 /// The whole file.
@@ -180,6 +180,16 @@ pub(super) struct Pool {
 pub(super) struct Audit {
     pub(super) mode: Option<AuditMode>,
     pub(super) parameters: Option<Parameters>,
+    pub(super) digest: Digest,
+}
+
+#[derive(Debug, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Digest {
+    pub(super) time_zone: Option<Zone>,
+    pub(super) business_hours: Option<Vec<Hours>>,
+    pub(super) bulk_rows_statement: Option<Text<Count>>,
+    pub(super) bulk_rows_day: Option<Text<Count>>,
 }
 
 /// Something that is made of one text and may refuse it.

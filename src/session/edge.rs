@@ -111,6 +111,7 @@ impl Edge for Sessions {
             "refused": health.refused,
             "unsigned": health.unsigned,
             "unarchived": health.unarchived,
+            "undigested": health.undigested,
         });
         (writable, told)
     }

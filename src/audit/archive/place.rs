@@ -135,7 +135,7 @@ impl Local {
 }
 
 /// Makes a folder that is its owner's, with those above it.
-pub(super) fn make_folder(path: &Path) -> io::Result<()> {
+pub(in crate::audit) fn make_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }

@@ -302,6 +302,12 @@ impl Keyring {
         self.opened(&mut known, number)
     }
 
+    /// Whether a key is neither shredded nor about to be, as its file says now.
+    #[must_use]
+    pub fn is_active(&self, number: u32) -> bool {
+        self.folder.read(number).is_ok_and(|file| file.state == State::Active)
+    }
+
     /// What masks values of a customer; made durably if there is none. Gone when the customer is shredded.
     ///
     /// # Errors

@@ -62,6 +62,7 @@ fn customer(id: &str, backends_max: Option<usize>) -> Customer {
         fresh_backends: None,
         audit_mode: None,
         audit_parameters: None,
+        digest: crate::customers::DigestRules::default(),
         features: Default::default(),
         branding: Default::default(),
         fingerprint: [0; 32],
