@@ -38,6 +38,8 @@ mod hazards;
 #[cfg(test)]
 mod isolation;
 #[cfg(test)]
+mod keeping;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod login;

@@ -9,20 +9,18 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::acts;
-use super::body;
-use super::gate::{Gate, Shard, now_ns};
+use super::gate::{Gate, now_ns};
+use super::keeping::register::Register;
 use super::keys::requests::{Request, Steps, carry_out};
 use super::keys::{Keyring, month_of};
 use super::record::{Event, EventKind};
+use super::scribe::Scribe;
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_millis(200);
-/// A record that is not on disk by then is waited for the next time.
-const RECORD_TIME: Duration = Duration::from_secs(5);
 /// Keys of a month are made from so long before it on, in ns: a day.
 const AHEAD_NS: u64 = 86_400_000_000_000;
 /// So many of them at a time, so that the writer never waits long for one of its own.
@@ -52,10 +50,16 @@ impl fmt::Debug for Before {
 
 /// Starts the thread; it ends with the writer.
 pub(super) fn start(gate: &Arc<Gate>, keyring: &Arc<Keyring>, directory: PathBuf) -> io::Result<()> {
-    let Some(shard) = gate.shards.first().map(Arc::clone) else { return Ok(()) };
+    let Some(scribe) = Scribe::of(gate) else { return Ok(()) };
     let (gate, keyring) = (Arc::clone(gate), Arc::clone(keyring));
     let attend = move || {
-        let mut attendant = Attendant { gate, shard, begun: HashSet::new() };
+        let mut attendant = Attendant {
+            directory: directory.clone(),
+            keyring: Arc::clone(&keyring),
+            gate,
+            scribe,
+            begun: HashSet::new(),
+        };
         let mut ahead = (0, 0);
         while !attendant.gate.wait_finished(EVERY) {
             if let Err(error) = carry_out(&keyring, &mut attendant) {
@@ -73,8 +77,11 @@ pub(super) fn start(gate: &Arc<Gate>, keyring: &Arc<Keyring>, directory: PathBuf
 }
 
 struct Attendant {
+    /// The log's.
+    directory: PathBuf,
+    keyring: Arc<Keyring>,
     gate: Arc<Gate>,
-    shard: Arc<Shard>,
+    scribe: Scribe,
     /// What the log was told of in this run.
     begun: HashSet<(String, String)>,
 }
@@ -88,17 +95,7 @@ impl Attendant {
 
     /// Records something in its customer's log and waits until it is on disk.
     fn record_event(&self, event: &Event<'_>) -> Result<(), String> {
-        let log = self.gate.logs.number(event.customer);
-        let pushed = self.gate.push((0, log), &self.shard, |out| body::put_event(out, now_ns(), event));
-        let ticket = pushed.map_err(|why| why.to_string())?;
-        let (begun, waiter) = (Instant::now(), Arc::default());
-        loop {
-            match self.gate.poll_durable(ticket, &waiter, &Context::from_waker(Waker::noop())) {
-                Poll::Ready(done) => return done.map_err(|why| why.to_string()),
-                Poll::Pending if begun.elapsed() > RECORD_TIME => return Err("the log hangs".into()),
-                Poll::Pending => std::thread::sleep(Duration::from_millis(5)),
-            }
-        }
+        self.scribe.record(event)
     }
 
     /// Makes keys of the month that comes, for the logs of this process, some at a time.
@@ -123,6 +120,20 @@ impl Attendant {
 }
 
 impl Steps for Attendant {
+    /// Records that are held keep their keys; that somebody asked is recorded.
+    fn forbidden(&mut self, request: &Request) -> Option<String> {
+        let Request { customer, reason, by } = request;
+        let why = match Register::read(&self.directory, &self.keyring) {
+            Ok(register) => {
+                let hold = register.held(customer, 0, u64::MAX)?;
+                format!("hold {} forbids it: {}", hold.number, hold.reason)
+            }
+            Err(why) => format!("everything is held as long as holds cannot be read: {why}"),
+        };
+        let told = self.record(&format!("shred of {customer} refused: {why}; by {by}: {reason}"));
+        told.err().or_else(|| Some(format!("the keys of {customer} were not shredded: {why}")))
+    }
+
     fn may_go(&mut self, request: &Request, keys: &[u32]) -> Result<bool, String> {
         let Request { customer, reason, by } = request;
         let told = (customer.clone(), reason.clone());

@@ -66,11 +66,15 @@ pub(super) struct Object(String);
 
 impl Object {
     pub(super) fn new() -> Self {
-        Self(String::with_capacity(1024))
+        let mut text = String::with_capacity(1024);
+        text.push('{');
+        Self(text)
     }
 
     fn key(&mut self, key: &str) {
-        self.0.push(if self.0.is_empty() { '{' } else { ',' });
+        if !self.0.ends_with('{') {
+            self.0.push(',');
+        }
         json_string(&mut self.0, key);
         self.0.push(':');
     }
@@ -104,9 +108,20 @@ impl Object {
         let _ = write!(self.0, "{}", number.into());
     }
 
+    /// Begins an object within this one; what comes goes into it, until [`Object::close`].
+    pub(super) fn begin(&mut self, key: &str) {
+        self.key(key);
+        self.0.push('{');
+    }
+
+    /// Ends the object that was begun last.
+    pub(super) fn close(&mut self) {
+        self.0.push('}');
+    }
+
     /// The finished line, without its newline.
     pub(super) fn end(mut self) -> String {
-        self.0.push(if self.0.is_empty() { '{' } else { '}' });
+        self.close();
         self.0
     }
 }

@@ -20,6 +20,7 @@ use super::evidence;
 use super::gate::{Gate, SHARDS, Shard, Ticket, Waiter, now_ns};
 use super::health::{Health, State, Unavailable};
 use super::journal::{Header, SEGMENT_BYTES_MIN, segment_name, sha256};
+use super::keeping::Keeper;
 use super::keys::Keyring;
 use super::notary::salts::RingSalts;
 use super::notary::{self, Life};
@@ -168,6 +169,7 @@ impl Log {
         let watched = Arc::clone(&gate);
         std::thread::Builder::new().name("audit-watch".into()).spawn(move || watch(&watched, stall))?;
         attend::start(&gate, &keyring, config.directory.clone())?;
+        Keeper::start(config.directory.clone(), &gate, &keyring)?;
         let (notary, archive, digest) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         Ok(Self(Some(Arc::new(Open { gate, close_limit, boot, keyring, notary, archive, digest }))))
     }

@@ -15,6 +15,7 @@
 //! acts.rs     what commands have recorded          attend.rs  the thread that looks after keys and acts
 //! row.rs      a record as typed columns             arrow.rs   rows as Arrow batches and back
 //! archive/    files for years                       history.rs archive and journal as one
+//! export/     records as CSV, OCSF and Parquet    keeping/   holds, retention, reviews · mailbox.rs · scribe.rs
 //! join.rs     one whole record of its parts       values.rs  parameters as PostgreSQL would print them
 //! ```
 
@@ -29,16 +30,19 @@ mod disk;
 pub mod entry;
 mod escape;
 pub mod evidence;
+pub mod export;
 mod gate;
 mod health;
 pub mod history;
 mod inspect;
 pub mod join;
 mod journal;
+pub mod keeping;
 pub mod keys;
 mod leaf;
 mod log;
 mod logs;
+pub mod mailbox;
 mod notary;
 mod open_error;
 pub mod reader;
@@ -46,6 +50,7 @@ mod record;
 mod recovery;
 pub mod render;
 pub mod row;
+mod scribe;
 mod seal;
 mod segment;
 #[cfg(test)]

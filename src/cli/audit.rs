@@ -5,7 +5,10 @@
 //! folder, which is its owner's, and the platform key; this command cannot record that it read. Refuses to know the journal's
 //! bytes.
 
+mod asking;
 mod digest;
+mod export;
+mod hold;
 mod keys;
 mod proofs;
 
@@ -69,6 +72,10 @@ enum Command {
     Digest(digest::Args),
     /// List the keys, or wrap them anew
     Keys(keys::Args),
+    /// Write records of one customer to a file, as Parquet, CSV or OCSF; that is recorded
+    Export(Box<export::Export>),
+    /// Keep records whatever their age, end that, or show what is kept so
+    Hold(hold::Args),
     /// Destroy a customer's keys: its records up to now become unreadable, the log stays whole
     Shred(keys::Shred),
 }
@@ -155,6 +162,8 @@ pub fn run(args: &Args) -> ExitCode {
         Command::Checkpoint(args) => proofs::checkpoint(args),
         Command::Digest(args) => digest::run(args),
         Command::Keys(args) => keys::run(args),
+        Command::Export(args) => export::export(args),
+        Command::Hold(args) => hold::run(args),
         Command::Shred(args) => keys::shred(args),
     })
 }

@@ -31,6 +31,8 @@ pub enum Purpose {
     Mask,
     /// The vault's own signatures.
     Signer,
+    /// The vault's own decisions about what is kept.
+    Keeping,
 }
 
 impl Purpose {
@@ -39,6 +41,7 @@ impl Purpose {
             Self::Records => 1,
             Self::Mask => 2,
             Self::Signer => 3,
+            Self::Keeping => 4,
         }
     }
 
@@ -47,6 +50,7 @@ impl Purpose {
             1 => Some(Self::Records),
             2 => Some(Self::Mask),
             3 => Some(Self::Signer),
+            4 => Some(Self::Keeping),
             _ => None,
         }
     }
@@ -58,6 +62,7 @@ impl Purpose {
             Self::Records => "records",
             Self::Mask => "mask",
             Self::Signer => "signer",
+            Self::Keeping => "keeping",
         }
     }
 }

@@ -326,6 +326,18 @@ impl Keyring {
         Ok(key.derive(b"signer"))
     }
 
+    /// What shows that the vault's own decisions about what is kept were not changed. Absent and `make`: made durably.
+    ///
+    /// # Errors
+    /// [`KeyError`] when it can neither be read nor made.
+    pub fn keeping_key(&self, make: bool) -> Result<Option<Zeroizing<[u8; 32]>>, KeyError> {
+        let mut known = lock(&self.known);
+        if !make && !known.active.contains_key(&(Arc::from(OWN), Purpose::Keeping, 0)) {
+            return Ok(None);
+        }
+        Ok(Some(self.of(&mut known, OWN, Purpose::Keeping, 0)?.derive(b"keeping")))
+    }
+
     /// Another number than before: keys that were kept must be asked for again.
     #[must_use]
     pub fn generation(&self) -> u64 {

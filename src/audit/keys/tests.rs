@@ -288,11 +288,16 @@ fn the_first_start_makes_a_platform_key_and_a_later_one_never_does() {
 #[derive(Default)]
 struct Told {
     lets_go: bool,
+    forbids: Option<String>,
     may_go: Vec<Vec<u32>>,
     gone: Vec<Vec<u32>>,
 }
 
 impl Steps for Told {
+    fn forbidden(&mut self, _: &Request) -> Option<String> {
+        self.forbids.clone()
+    }
+
     fn may_go(&mut self, _: &Request, keys: &[u32]) -> Result<bool, String> {
         self.may_go.push(keys.to_vec());
         Ok(self.lets_go)

@@ -5,23 +5,21 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::Place;
+use super::asking::wait;
+use crate::audit::acts::whoever_runs_this;
 use crate::audit::keys::file::State;
-use crate::audit::keys::requests::{Asked, Request, ask};
+use crate::audit::keys::requests::{Request, ask};
 use crate::audit::keys::{KeyError, Keyring, Listed, folder_of};
 use crate::audit::render::hex;
-use crate::audit::{Log, OpenError};
-use crate::cli::{Failure, Progress, serve};
+use crate::cli::{Failure, Progress};
 use crate::config;
 use crate::ids::CustomerId;
-
-/// How often a running process is looked at for an answer.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Arguments of `onevault audit keys`.
 #[derive(Debug, clap::Args)]
@@ -144,13 +142,8 @@ pub(super) fn shred(args: &Shred) -> Result<ExitCode, Failure> {
     if Keyring::list(&keyring)?.is_empty() {
         return Err(Failure::Message(format!("{}: no keys there", keyring.display())));
     }
-    let user = rustix::process::getuid().as_raw();
-    let name = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_default();
-    let request = Request {
-        customer: args.customer.clone(),
-        reason: args.reason.clone(),
-        by: format!("{name} (uid {user})").trim().to_owned(),
-    };
+    let request =
+        Request { customer: args.customer.clone(), reason: args.reason.clone(), by: whoever_runs_this() };
     let asked = ask(&keyring, &request)
         .map_err(|error| Failure::Message(format!("{}: {error}", keyring.display())))?;
     let progress = Progress::start("shredding keys");
@@ -167,29 +160,4 @@ pub(super) fn shred(args: &Shred) -> Result<ExitCode, Failure> {
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Waits for an answer, and writes the log itself when nobody else does.
-fn wait(
-    audit: &config::Audit,
-    asked: &Asked,
-    limit: Duration,
-) -> Result<Option<Result<String, String>>, Failure> {
-    let begun = Instant::now();
-    let mut own = None;
-    loop {
-        let answer = asked.answer().map_err(|error| Failure::Message(error.to_string()))?;
-        if answer.is_some() || begun.elapsed() > limit {
-            drop::<Option<Log>>(own);
-            return Ok(answer);
-        }
-        if own.is_none() {
-            own = match Log::open(audit, &serve::node()) {
-                Ok(log) => Some(log),
-                Err(OpenError::Locked(_)) => None,
-                Err(error) => return Err(Failure::Message(error.to_string())),
-            };
-        }
-        std::thread::sleep(LOOK_EVERY);
-    }
 }

@@ -1,0 +1,243 @@
+//! Decisions that later ones depend on: one line each, chained with HMAC-SHA-256 under a key of the keyring.
+//!
+//! What always holds: the file is replaced as a whole, so an interrupted write leaves it as it was; a line that was changed,
+//! added, exchanged or taken out of the middle, and a file that is missing though it was begun, are errors. Not caught: a file that
+//! was put back as it was some decisions ago; the log's own records, which name each decision, show that.
+//!
+//! The first line says the version, each further one is 64 hex digits, a space, and a JSON object; the digits are the MAC
+//! of the digits of the line before (of the first line: 64 zeros) and the object.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::hmac;
+use serde::{Deserialize, Serialize};
+
+use super::super::archive::place::make_folder;
+use super::super::gate::now_ns;
+use super::super::keys::Keyring;
+use super::super::render::hex;
+use super::folder_of;
+
+const FILE_NAME: &str = "register";
+const FIRST_LINE: &str = "onevault keeping 1";
+/// A longer file is not read.
+const BYTES_MAX: u64 = 256 << 20;
+
+/// A decision. Times are ns since 1970.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Act {
+    /// Records of a log from one time to before another must not go.
+    Hold {
+        /// The log.
+        customer: String,
+        /// From.
+        since_ns: u64,
+        /// Before.
+        until_ns: u64,
+        /// Why.
+        reason: String,
+        /// Who said so.
+        by: String,
+    },
+    /// A hold has ended.
+    Release {
+        /// Number of its decision.
+        number: u64,
+        /// Why.
+        reason: String,
+        /// Who said so.
+        by: String,
+    },
+}
+
+/// A decision with its number, from 1, and its time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decision {
+    /// When.
+    pub time_ns: u64,
+    /// What.
+    pub act: Act,
+}
+
+/// A hold and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// Number of its decision.
+    pub number: u64,
+    /// When it was set.
+    pub time_ns: u64,
+    /// The log.
+    pub customer: String,
+    /// From.
+    pub since_ns: u64,
+    /// Before.
+    pub until_ns: u64,
+    /// Why.
+    pub reason: String,
+    /// Who said so.
+    pub by: String,
+    /// When, why and by whom it was released.
+    pub released: Option<(u64, String, String)>,
+}
+
+/// Everything that was decided.
+pub struct Register {
+    path: PathBuf,
+    key: Option<hmac::Key>,
+    decisions: Vec<Decision>,
+    /// The file's text.
+    text: String,
+}
+
+impl std::fmt::Debug for Register {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Register").field("decisions", &self.decisions).finish_non_exhaustive()
+    }
+}
+
+impl Register {
+    /// Reads the register of a log's folder and changes nothing. Where nothing was ever decided it is empty.
+    ///
+    /// # Errors
+    /// Why it cannot be relied on, in words; then everything counts as held.
+    pub fn read(directory: &Path, keyring: &Keyring) -> Result<Self, String> {
+        let path = folder_of(directory).join(FILE_NAME);
+        let bad = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
+        let key = keyring.keeping_key(false).map_err(|error| bad(&error))?;
+        let key = key.map(|key| hmac::Key::new(hmac::HMAC_SHA256, key.as_slice()));
+        let mut text = String::new();
+        match File::open(&path) {
+            Ok(file) => {
+                let read = file.take(BYTES_MAX).read_to_string(&mut text);
+                read.map_err(|error| bad(&error))?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return match key {
+                    Some(_) => Err(bad(&"it is missing, and was begun")),
+                    None => Ok(Self { path, key, decisions: Vec::new(), text: format!("{FIRST_LINE}\n") }),
+                };
+            }
+            Err(error) => return Err(bad(&error)),
+        }
+        let key = key.ok_or_else(|| bad(&"the keyring does not have its key"))?;
+        let decisions = parse(&text, &key).ok_or_else(|| bad(&"it is not as it was written"))?;
+        Ok(Self { path, key: Some(key), decisions, text })
+    }
+
+    /// Adds a decision, for good. Answers its number.
+    ///
+    /// # Errors
+    /// Why it cannot be written; nothing was decided then.
+    pub fn decide(&mut self, keyring: &Keyring, act: Act) -> Result<u64, String> {
+        let key = match &self.key {
+            Some(key) => key.clone(),
+            None => {
+                let key = keyring.keeping_key(true).map_err(|error| error.to_string())?;
+                let key = key.ok_or("the keyring has no key for decisions")?;
+                hmac::Key::new(hmac::HMAC_SHA256, key.as_slice())
+            }
+        };
+        let decision = Decision { time_ns: now_ns(), act };
+        let object = serde_json::to_string(&decision).map_err(|error| error.to_string())?;
+        let before = self.text.lines().skip(1).last().and_then(|line| line.get(..64));
+        let mac = mac_of(&key, before, &object);
+        let text = format!("{}{mac} {object}\n", self.text);
+        let path = self.path.display();
+        replace(&self.path, text.as_bytes()).map_err(|error| format!("{path}: {error}"))?;
+        self.key = Some(key);
+        self.text = text;
+        self.decisions.push(decision);
+        Ok(number(self.decisions.len()))
+    }
+
+    /// Every decision with its number, the oldest first.
+    #[must_use]
+    pub fn decisions(&self) -> impl DoubleEndedIterator<Item = (u64, &Decision)> {
+        self.decisions.iter().enumerate().map(|(at, decision)| (number(at.saturating_add(1)), decision))
+    }
+
+    /// Every hold, the oldest first.
+    #[must_use]
+    pub fn holds(&self) -> Vec<Hold> {
+        let mut holds: Vec<Hold> = Vec::new();
+        for (number, decision) in self.decisions() {
+            match &decision.act {
+                Act::Hold { customer, since_ns, until_ns, reason, by } => holds.push(Hold {
+                    number,
+                    time_ns: decision.time_ns,
+                    customer: customer.clone(),
+                    since_ns: *since_ns,
+                    until_ns: *until_ns,
+                    reason: reason.clone(),
+                    by: by.clone(),
+                    released: None,
+                }),
+                Act::Release { number, reason, by } => {
+                    if let Some(hold) = holds.iter_mut().find(|hold| hold.number == *number) {
+                        hold.released = Some((decision.time_ns, reason.clone(), by.clone()));
+                    }
+                }
+            }
+        }
+        holds
+    }
+
+    /// The first hold in force on records of a log from one time to before another.
+    #[must_use]
+    pub fn held(&self, log: &str, since_ns: u64, until_ns: u64) -> Option<Hold> {
+        self.holds().into_iter().find(|hold| {
+            hold.released.is_none()
+                && hold.customer == log
+                && hold.since_ns < until_ns
+                && since_ns < hold.until_ns
+        })
+    }
+}
+
+fn number(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+fn mac_of(key: &hmac::Key, before: Option<&str>, object: &str) -> String {
+    let zeros = "0".repeat(64);
+    let mut context = hmac::Context::with_key(key);
+    context.update(before.unwrap_or(&zeros).as_bytes());
+    context.update(object.as_bytes());
+    hex(context.sign().as_ref())
+}
+
+fn parse(text: &str, key: &hmac::Key) -> Option<Vec<Decision>> {
+    let body = text.strip_suffix('\n')?;
+    let mut lines = body.split('\n');
+    if lines.next() != Some(FIRST_LINE) {
+        return None;
+    }
+    let mut decisions = Vec::new();
+    let mut before: Option<&str> = None;
+    for line in lines {
+        let (mac, object) = line.split_once(' ')?;
+        if mac_of(key, before, object) != mac {
+            return None;
+        }
+        before = Some(mac);
+        decisions.push(serde_json::from_str(object).ok()?);
+    }
+    // It is begun with a decision.
+    (!decisions.is_empty()).then_some(decisions)
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(path);
+    make_folder(folder)?;
+    let new = path.with_extension("new");
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)?;
+    File::open(folder)?.sync_all()
+}

@@ -1,0 +1,161 @@
+//! What was decided is there whole, or everything is held.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::super::keys::Keyring;
+use super::super::keys::file::State;
+use super::super::keys::requests::{Request, ask as ask_to_shred};
+use super::super::tests::{Folder, who};
+use super::super::{Log, keys};
+use super::register::{Act, Register};
+use super::*;
+
+const REASON: &str = "Meier v. Spa, \"case\" 4711\\";
+
+fn hold(customer: &str, since_ns: u64, until_ns: u64) -> Act {
+    let (reason, by) = (REASON.to_owned(), "olga".to_owned());
+    Act::Hold { customer: customer.to_owned(), since_ns, until_ns, reason, by }
+}
+
+struct Kept {
+    folder: Folder,
+    keyring: Keyring,
+}
+
+impl Kept {
+    fn new() -> Self {
+        let folder = Folder::new();
+        fs::create_dir(&folder.0).unwrap();
+        let keyring = Keyring::prepare(&folder.config()).unwrap();
+        Self { folder, keyring }
+    }
+
+    fn register(&self) -> Result<Register, String> {
+        Register::read(&self.folder.0, &self.keyring)
+    }
+
+    fn decide(&self, act: Act) -> u64 {
+        self.register().unwrap().decide(&self.keyring, act).unwrap()
+    }
+
+    fn file(&self) -> PathBuf {
+        folder_of(&self.folder.0).join("register")
+    }
+}
+
+#[test]
+fn a_hold_covers_its_log_and_its_time_until_it_is_released() {
+    let kept = Kept::new();
+    assert_eq!(kept.register().unwrap().held("one_spa", 0, u64::MAX), None);
+    assert!(!kept.file().exists(), "reading makes nothing");
+    let number = kept.decide(hold("one_spa", 100, 200));
+    let held = |log, since, until| kept.register().unwrap().held(log, since, until).map(|hold| hold.number);
+    for (since, until, expected) in
+        [(0, 100, None), (0, 101, Some(1)), (199, 300, Some(1)), (200, 300, None), (150, 151, Some(1))]
+    {
+        assert_eq!(held("one_spa", since, until), expected, "{since} {until}");
+        assert_eq!(held("one_barn", since, until), None);
+    }
+    let release = Act::Release { number, reason: "settled".to_owned(), by: "karl".to_owned() };
+    assert_eq!(kept.decide(release), 2);
+    assert_eq!(held("one_spa", 0, u64::MAX), None);
+    let released = kept.register().unwrap().holds().remove(0).released.unwrap();
+    assert_eq!((released.1.as_str(), released.2.as_str()), ("settled", "karl"));
+    // Another start reads the same.
+    let keyring = Keyring::prepare(&kept.folder.config()).unwrap();
+    assert_eq!(Register::read(&kept.folder.0, &keyring).unwrap().holds().len(), 1);
+}
+
+#[test]
+fn a_register_that_was_changed_cut_or_taken_away_is_no_register() {
+    let kept = Kept::new();
+    kept.decide(hold("one_spa", 0, u64::MAX));
+    kept.decide(hold("one_barn", 5, 6));
+    let good = fs::read(kept.file()).unwrap();
+    let is_read = |bytes: &[u8]| {
+        fs::write(kept.file(), bytes).unwrap();
+        kept.register().is_ok()
+    };
+    assert!(is_read(&good));
+    for at in 0..good.len() {
+        let mut other = good.clone();
+        other[at] ^= 1;
+        assert!(!is_read(&other), "byte {at}");
+    }
+    let lines: Vec<&[u8]> = good.split_inclusive(|byte| *byte == b'\n').collect();
+    for at in 0..good.len() {
+        // Whole decisions at the end that are gone look as if they had not been made yet.
+        let is_older = at == lines[0].len() + lines[1].len();
+        assert_eq!(is_read(&good[..at]), is_older, "cut at {at}");
+    }
+    assert!(!is_read(&[lines[0], lines[2], lines[1]].concat()), "exchanged");
+    assert!(!is_read(&[lines[0], lines[2]].concat()), "the first taken out");
+    assert!(!is_read(&[good.as_slice(), lines[1]].concat()), "one said again");
+    fs::remove_file(kept.file()).unwrap();
+    assert!(kept.register().unwrap_err().contains("missing"));
+}
+
+fn wait<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn keys_of_held_records_stay_also_when_nobody_can_tell_what_is_held() {
+    let folder = Folder::new();
+    let config = folder.config();
+    let log = Log::open(&config, "node").unwrap();
+    let mut session = log.session(&who(1));
+    session.opened().unwrap();
+    session.closed("end").unwrap();
+    let done = |wish: &Wish| {
+        let asked = ask(&folder.0, wish).unwrap();
+        wait(|| asked.answer().unwrap())
+    };
+    let customer = || "one_spa".to_owned();
+    let (reason, by) = (REASON.to_owned(), "olga".to_owned());
+    let set =
+        Wish::Hold { customer: customer(), since_ns: 1, until_ns: 2, reason: reason.clone(), by: by.clone() };
+    assert!(done(&set).unwrap().contains("hold 1 on one_spa"));
+    let backwards =
+        Wish::Hold { customer: customer(), since_ns: 2, until_ns: 2, reason: reason.clone(), by: by.clone() };
+    assert!(done(&backwards).is_err());
+
+    let shred = || {
+        let request = Request { customer: customer(), reason: "asked".into(), by: "me".into() };
+        let asked = ask_to_shred(&keys::folder_of(&folder.0), &request).unwrap();
+        wait(|| asked.answer().unwrap())
+    };
+    let active = || {
+        let listed = Keyring::list(&keys::folder_of(&folder.0)).unwrap();
+        let of_spa = listed.into_iter().flatten().filter(|key| key.label.customer == "one_spa");
+        of_spa.filter(|key| matches!(key.state, State::Active)).count()
+    };
+    wait(|| (active() == 1).then_some(()));
+    assert!(shred().unwrap_err().contains("hold 1"));
+    let register = folder_of(&folder.0).join("register");
+    let good = fs::read(&register).unwrap();
+    fs::write(&register, b"").unwrap();
+    assert!(shred().unwrap_err().contains("everything is held"));
+    assert_eq!(active(), 1, "no key has retired");
+    fs::write(&register, good).unwrap();
+    for (customer, number) in [("one_spa", 2), ("one_barn", 1)] {
+        let wrong =
+            Wish::Release { customer: customer.into(), number, reason: reason.clone(), by: by.clone() };
+        assert!(done(&wrong).is_err());
+    }
+    let release = Wish::Release { customer: customer(), number: 1, reason, by };
+    assert!(done(&release).unwrap().contains("released"));
+    assert!(done(&release).unwrap_err().contains("before"));
+    assert!(shred().unwrap().contains("shredded"));
+    let _: Arc<Keyring> = log.keyring().unwrap();
+}
