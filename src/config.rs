@@ -361,17 +361,20 @@ pub struct Archive {
     pub interval_s: u64,
     /// Journal that is not sealed, in bytes; beyond that it is sealed at once.
     pub journal_bytes_max: u64,
+    /// The journal's segments stay at least so long after their last record, in hours, though the archive has them.
+    pub journal_keep_h: u64,
 }
 
 impl Default for Archive {
     fn default() -> Self {
         Self {
-            enabled: false,
+            enabled: true,
             url: None,
             endpoint: None,
             region: None,
             interval_s: 3_600,
             journal_bytes_max: 1 << 30,
+            journal_keep_h: 24,
         }
     }
 }

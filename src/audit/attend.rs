@@ -27,7 +27,7 @@ const AHEAD_NS: u64 = 86_400_000_000_000;
 const AHEAD_KEYS: u32 = 20;
 
 /// Says of a customer and the numbers of its keys whether nothing needs them any more.
-type Hook = Box<dyn Fn(&str, &[u32]) -> Result<bool, String> + Send + Sync>;
+pub(super) type Hook = Box<dyn Fn(&str, &[u32]) -> Result<bool, String> + Send + Sync>;
 
 /// What is asked before keys go; nothing is, until it is set.
 #[derive(Default)]

@@ -3,13 +3,11 @@
 use std::path::Path;
 
 use super::body::wide;
-use super::join::{Joiner, Shown};
+use super::history::{Found as Record, History, HistoryError, Span, Wanted};
 use super::notary::notes::latest;
-use super::notary::state::State;
 use super::notary::trees::Files;
-use super::notary::{SaltsOf, Trouble, log_of, origin_of};
-use super::reader::{Pieces, Reader};
-use super::row::{Column, PARAMETERS_TAG, Row, TEXT_TAG};
+use super::notary::{SaltsOf, Trouble, origin_of};
+use super::row::{Column, PARAMETERS_TAG, TEXT_TAG};
 use super::tree::inclusion;
 use crate::proof::bundle::Bundle;
 use crate::proof::checkpoint::Checkpoint;
@@ -49,7 +47,7 @@ struct Found {
 
 /// The proof of a record of the log with this name.
 pub(super) fn disclose<K: SaltsOf>(
-    reader: Reader,
+    history: &History,
     folder: &Path,
     (vault, known): (&str, &[Verifier]),
     (log, which): (&str, Which),
@@ -58,10 +56,7 @@ pub(super) fn disclose<K: SaltsOf>(
     let origin = origin_of(vault, log);
     let (checkpoint, note): (Checkpoint, String) =
         latest(folder, known)?.remove(&origin).ok_or(NoProof::Unsigned)?;
-    let state = State::read(folder)?.unwrap_or_default();
-    let keyring = salts.keyring();
-    let gone = state.logs.get(log).map(|sizes| sizes.gone(keyring.as_deref())).unwrap_or_default();
-    let found = find(reader, log, which, gone)?.ok_or(NoProof::Unknown)?;
+    let found = find(history, log, which)?.ok_or(NoProof::Unknown)?;
     let path = inclusion(&Files::of(folder, log), found.index, checkpoint.size)?;
     let path = path.ok_or(NoProof::Unsigned)?;
     let salts = salts.salts(found.key).map_err(|what| Trouble::Key(found.key, what))?;
@@ -69,45 +64,44 @@ pub(super) fn disclose<K: SaltsOf>(
     Ok(Bundle { index: found.index, salt, canonical: found.canonical, path, checkpoint: note })
 }
 
-/// `gone`: indices from and to of records of the log that cannot be read any more.
-fn find(
-    mut reader: Reader,
-    log: &str,
-    which: Which,
-    mut gone: Vec<(u64, u64)>,
-) -> Result<Option<Found>, Trouble> {
-    let (mut joiner, pieces) = (Joiner::new(&reader), reader.pieces());
-    let (mut next, mut found) = (0_u64, None);
-    gone.reverse();
-    while let (Some(raw), None) = (reader.next_record()?, &found) {
-        joiner.take(&raw, |shown| {
-            let row = Row::of(shown);
-            if log_of(row.bytes_of(Column::Customer)) != log {
-                return Ok::<(), Trouble>(());
-            }
-            while let Some((_, to)) = gone.pop_if(|(from, _)| *from <= next) {
-                next = next.max(to);
-            }
-            let is_it = match which {
-                Which::Record(record) => shown.place.record == record,
-                Which::Index(index) => next == index,
-            };
-            if is_it && found.is_none() {
-                let canonical = canonical(shown, &row, &pieces)?;
-                found = Some(Found { index: next, key: shown.key, canonical });
-            }
-            next = next.saturating_add(1);
-            Ok(())
-        })?;
-    }
-    Ok(found)
+/// Why looking for it ends.
+enum Stop {
+    Found,
+    Trouble(String),
 }
 
-/// The canonical bytes of what is shown, and behind them what lies in parts: see [`crate::proof::record`].
-fn canonical(shown: &Shown<'_>, row: &Row<'_>, pieces: &Pieces) -> Result<Vec<u8>, Trouble> {
+impl From<HistoryError> for Stop {
+    fn from(error: HistoryError) -> Self {
+        Self::Trouble(error.to_string())
+    }
+}
+
+fn find(history: &History, log: &str, which: Which) -> Result<Option<Found>, NoProof> {
+    let span = match which {
+        Which::Index(index) => Span { from: index, to: index.saturating_add(1), ..Span::ALL },
+        Which::Record(_) => Span::ALL,
+    };
+    let mut found = None;
+    let read = history.each(&Wanted { span, ..Wanted::of(log) }, |record| {
+        let is_it = match which {
+            Which::Record(number) => record.row.number_of(Column::Record) == number,
+            Which::Index(index) => record.index == Some(index),
+        };
+        let Some(index) = record.index.filter(|_| is_it) else { return Ok(()) };
+        found = Some(Found { index, key: record.key, canonical: canonical(record)? });
+        Err(Stop::Found)
+    });
+    match read {
+        Ok(_) | Err(Stop::Found) => Ok(found),
+        Err(Stop::Trouble(what)) => Err(NoProof::Trouble(what)),
+    }
+}
+
+/// The canonical bytes of a record, and behind them what lies in parts: see [`crate::proof::record`].
+fn canonical(record: &Record<'_>) -> Result<Vec<u8>, HistoryError> {
     let mut out = Vec::new();
-    row.canonical(&mut out);
-    let whole = shown.load_whole(pieces)?;
+    record.row.canonical(&mut out);
+    let whole = record.load_whole()?;
     for (tag, long) in [(TEXT_TAG, whole.text), (PARAMETERS_TAG, whole.parameters)] {
         if !long.is_empty() {
             out.push(tag);

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, FallocateFlags, FlockOperation, Mode, OFlags};
 
+use super::begin::{Begin, remaining};
 use super::body::wide;
 use super::gate::lock;
 use super::journal::{Header, segment_name, segment_number};
@@ -151,9 +152,9 @@ impl Directory {
         })
     }
 
-    /// The numbers of the segments, in order.
-    pub(super) fn segments(&self) -> io::Result<Vec<u64>> {
-        segments(&self.path)
+    /// Where the journal begins, if not with segment 1, and the numbers of its segments, in order.
+    pub(super) fn segments(&self) -> io::Result<(Option<Begin>, Vec<u64>)> {
+        remaining(&self.path)
     }
 
     /// Makes an existing segment the current one.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::disclose::disclose;
 pub use super::disclose::{NoProof, Which};
+use super::history::{History, Span};
 pub use super::inspect::LogCounts;
 use super::inspect::{Inspection, Outside};
 use super::keys::Keyring;
@@ -17,7 +18,8 @@ use super::notary::notes::{PUBLIC_KEY, latest};
 use super::notary::salts::RingSalts;
 use super::notary::{Trouble, origin_of};
 use super::reader::{ReadError, Reader};
-use super::verify::{Counts, verify_all};
+use super::verify::{Counts, check_mac, verify_all};
+use crate::config;
 use crate::proof::bundle::Bundle;
 use crate::proof::checkpoint::Checkpoint;
 use crate::proof::note::Verifier;
@@ -75,6 +77,7 @@ impl From<Trouble> for NotVerified {
 #[derive(Debug)]
 pub struct Evidence {
     journal: PathBuf,
+    audit: config::Audit,
     keyring: Arc<Keyring>,
     known: Vec<Verifier>,
 }
@@ -95,18 +98,25 @@ pub fn key_beside(directory: &Path) -> Result<Option<Verifier>, NotVerified> {
 }
 
 impl Evidence {
-    /// Of the log in this folder; `key` is who signs.
+    /// Of the log in this folder, its archive beside it; `key` is who signs.
     #[must_use]
     pub fn new(directory: &Path, keyring: Arc<Keyring>, key: Verifier) -> Self {
-        Self { journal: directory.to_owned(), keyring, known: vec![key] }
+        let audit = config::Audit { directory: directory.to_owned(), ..config::Audit::default() };
+        Self::of(&audit, keyring, key)
+    }
+
+    /// Of the log with these settings; `key` is who signs.
+    #[must_use]
+    pub fn of(audit: &config::Audit, keyring: Arc<Keyring>, key: Verifier) -> Self {
+        Self { journal: audit.directory.clone(), audit: audit.clone(), keyring, known: vec![key] }
     }
 
     fn vault(&self) -> &str {
         self.known.first().map_or("", Verifier::name)
     }
 
-    /// Reads the journal once and checks everything: the chain, each record's leaf, each tree, each signed checkpoint and
-    /// those that `kept` brings from elsewhere; the trees of one log only, if one is named.
+    /// Reads archive and journal once and checks everything: each file, the chain, each record's leaf, each tree, each signed
+    /// checkpoint and those that `kept` brings from elsewhere; the trees of one log only, if one is named.
     ///
     /// # Errors
     /// [`NotVerified`] names the first thing that differs.
@@ -116,12 +126,39 @@ impl Evidence {
         kept: Vec<Checkpoint>,
         progress: impl FnMut(&Counts),
     ) -> Result<(Counts, BTreeMap<String, LogCounts>), NotVerified> {
+        self.verify_span(only, &Span::ALL, kept, progress)
+    }
+
+    /// The same, but of the archive only records of the span are read; the leaves of the others are taken as the notary has
+    /// them, and held against what was signed.
+    ///
+    /// # Errors
+    /// As [`Evidence::verify`].
+    pub fn verify_span(
+        &self,
+        only: Option<&str>,
+        span: &Span,
+        kept: Vec<Checkpoint>,
+        mut progress: impl FnMut(&Counts),
+    ) -> Result<(Counts, BTreeMap<String, LogCounts>), NotVerified> {
+        // First of all: what is archived from now on is read from the journal.
+        let history = History::open(&self.audit, Arc::clone(&self.keyring))?;
         let reader = Reader::open(&self.journal)?.with_keys(Arc::clone(&self.keyring));
+        check_mac(&self.journal, &self.keyring)?;
         let salts = RingSalts::new(Arc::clone(&self.keyring));
         let outside = Outside { vault: self.vault(), known: self.known.clone(), kept, only };
         let mut inspection = Inspection::open(&reader, &folder_of(&self.journal), outside, salts)?;
-        let counts = verify_all(reader, progress, |raw| inspection.take(raw).map_err(NotVerified::from))?;
-        Ok((counts, inspection.finish()?))
+        let mut read = Counts::default();
+        inspection.archived(&history, span, |records| {
+            read.archived = read.archived.saturating_add(records);
+            progress(&read);
+        })?;
+        let counts = verify_all(
+            reader,
+            |counts| progress(&Counts { archived: read.archived, ..*counts }),
+            |raw| inspection.take(raw).map_err(NotVerified::from),
+        )?;
+        Ok((Counts { archived: read.archived, ..counts }, inspection.finish()?))
     }
 
     /// Proves one record of a log to whoever has the key.
@@ -130,9 +167,9 @@ impl Evidence {
     /// [`NoProof`].
     pub fn prove(&self, log: &str, which: Which) -> Result<Bundle, NoProof> {
         let salts = RingSalts::new(Arc::clone(&self.keyring));
-        let reader = Reader::open(&self.journal).map_err(|error| NoProof::Trouble(error.to_string()))?;
-        let reader = reader.with_keys(Arc::clone(&self.keyring));
-        disclose(reader, &folder_of(&self.journal), (self.vault(), &self.known), (log, which), salts)
+        let history = History::open(&self.audit, Arc::clone(&self.keyring));
+        let history = history.map_err(|error| NoProof::Trouble(error.to_string()))?;
+        disclose(&history, &folder_of(&self.journal), (self.vault(), &self.known), (log, which), salts)
     }
 
     /// The newest signed checkpoint of a log, as text.

@@ -22,12 +22,14 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::archive::check::check_each;
 use super::archive::file::{FileError, Keys};
 use super::archive::follower::own_folder;
 pub use super::archive::name::OWN_LOG;
 use super::archive::name::{Name, covering};
 use super::archive::place::{self, Place};
 pub use super::archive::span::Span;
+use super::arrow::Leaf;
 use super::evidence::folder_of;
 use super::join::{BadBody, Lost, Shown, Whole};
 use super::keys::Keyring;
@@ -127,6 +129,17 @@ impl<'a> Found<'a> {
         match self.from {
             From::Journal(shown, _) => Some(shown.place),
             From::Archive(..) => None,
+        }
+    }
+
+    /// Text and parameters, whole; only what was shredded is missing.
+    ///
+    /// # Errors
+    /// [`HistoryError`] when they cannot be had or are not what the record says.
+    pub(super) fn load_whole(&self) -> Result<Whole<'a>, HistoryError> {
+        match self.from {
+            From::Journal(shown, pieces) => Ok(shown.load_whole(pieces)?),
+            From::Archive(..) => self.whole(),
         }
     }
 
@@ -309,18 +322,40 @@ impl History {
         Tail::open(self, wanted)
     }
 
+    /// Number of the last record of the journal that the archive has.
+    #[must_use]
+    pub const fn archived_record(&self) -> u64 {
+        self.archived.record
+    }
+
+    /// Reads a file of the archive whole, holds it against its name and hands out its records.
+    ///
+    /// # Errors
+    /// [`HistoryError::File`], also with what `take` answers.
+    pub(super) fn check_file(
+        &self,
+        name: &Name,
+        take: impl FnMut(Leaf, &Row<'_>, &Whole<'_>) -> Result<(), FileError>,
+    ) -> Result<(), HistoryError> {
+        let of = |error| HistoryError::File(name.to_string(), error);
+        let file = self.place.open(name).map_err(|error| of(FileError::Io(error)))?;
+        check_each(name, file, self.file_keys(), |_| None, take).map(|_| ()).map_err(of)
+    }
+
+    /// The names of a log's files with records that the archive had when this was opened.
+    pub(super) fn names(&self, log: &str, size: u64) -> Result<Vec<Name>, HistoryError> {
+        let listed = self.place.list(log).map_err(|error| HistoryError::Place(log.to_owned(), error))?;
+        Ok(listed.into_iter().map(|(name, _)| name).filter(|name| name.first < size).collect())
+    }
+
     fn gone_of(&self, log: &str) -> &[(u64, u64)] {
         self.gone.get(log).map_or(&[], Vec::as_slice)
     }
 
     /// The files of a log, and what of them is to be read. Records that are in none must have been shredded.
-    fn files(&self, log: &str, from: u64, size: u64) -> Result<Vec<(Name, u64)>, HistoryError> {
-        let listed = self.place.list(log).map_err(|error| HistoryError::Place(log.to_owned(), error))?;
-        let names: Vec<Name> = listed
-            .into_iter()
-            .map(|(name, _)| name)
-            .filter(|name| name.first < size && name.last >= from)
-            .collect();
+    pub(super) fn files(&self, log: &str, from: u64, size: u64) -> Result<Vec<(Name, u64)>, HistoryError> {
+        let mut names = self.names(log, size)?;
+        names.retain(|name| name.last >= from);
         let mut files: Vec<(Name, u64)> = Vec::new();
         let mut next = from;
         for piece in covering(&names) {

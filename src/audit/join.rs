@@ -11,7 +11,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use super::entry::{Bytes, Entry, StatementRead, WhoRead, decode};
 use super::journal::sha256;
 use super::reader::{Pieces, Place, Raw, Reader, SHREDDED};
-use super::record::{Long, Outcome, Stream};
+use super::record::{Kind, Long, Outcome, Stream};
 use super::row::{Column, Row, Value};
 
 /// One thing to show.
@@ -261,7 +261,9 @@ impl Joiner {
             Entry::Outcome { session, statement } => self.outcome(raw, session, &statement, show),
             Entry::Statement(who, statement) => {
                 let session = self.sessions.get(&who.session);
-                show(&self.statement(of(raw), (who, statement), session))
+                show(&self.statement(of(raw), (who, statement), session))?;
+                self.let_go(who.session, &statement);
+                Ok(())
             }
             Entry::SessionClose { who, .. } => {
                 if let Some(session) = self.sessions.remove(&who.session) {
@@ -281,11 +283,28 @@ impl Joiner {
         }
     }
 
-    /// Where the oldest intent without its outcome lies.
+    /// Where the oldest thing lies that a later record may need: an intent without its outcome, a part of a text or list.
     #[must_use]
     pub fn oldest(&self) -> Option<Place> {
         let intents = self.sessions.values().filter_map(|session| session.intents.first_key_value());
-        intents.map(|(_, ((place, _), _))| *place).min_by_key(|place| place.record)
+        let intents = intents.map(|(_, ((place, _), _))| *place);
+        let parts = self.sessions.values().flat_map(|session| session.parts.values());
+        intents.chain(parts.filter_map(|places| places.first().copied())).min_by_key(|place| place.record)
+    }
+
+    /// Forgets parts that no later record of the session needs: those of a text that was not prepared, and of parameters whose
+    /// portals are gone, because the transaction is over.
+    fn let_go(&mut self, session: u64, statement: &StatementRead<'_>) {
+        let Some(session) = self.sessions.get_mut(&session) else { return };
+        if session.parts.is_empty() {
+            return;
+        }
+        let (sequence, is_over) = (statement.sequence, statement.transaction_status == b'I');
+        let is_plain = statement.kind == Kind::Query;
+        session.parts.retain(|(of, stream), _| match stream {
+            Stream::Text => !(is_plain && *of == sequence),
+            Stream::Parameters => !(is_over && *of <= sequence),
+        });
     }
 
     /// Whether an intent without its outcome is encrypted with one of these keys.
@@ -353,7 +372,9 @@ impl Joiner {
                 started_ns: begin.started_ns,
                 ..*end
             };
-            return show(&self.statement(*place, (who, whole), session));
+            show(&self.statement(*place, (who, whole), session))?;
+            self.let_go(number, &whole);
+            return Ok(());
         }
         // Its intent was shredded: the record is gone.
         if self.unreadable > 0 {

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::archive::life as archive;
-use super::attend;
+use super::attend::{self, Hook};
 use super::body::{self, put_name, wide};
 use super::digest::life as digest;
 use super::disk::{Directory, Disk, FolderError};
@@ -121,15 +121,25 @@ impl Log {
         let started = notary::start(Arc::clone(&open.gate), plan);
         let life = started.map_err(|error| OpenError::Io(config.directory.clone(), error))?;
         let told = life.told();
-        open.gate.before_shred.set(Box::new(move |customer, keys| told.may_go(customer, keys)));
+        let mut archived: Hook = Box::new(|_, _| Ok(true));
         if config.archive.enabled {
             let notary = evidence::folder_of(&config.directory);
             let started = archive::start(config, notary, Arc::clone(&open.keyring));
             let started = started.map_err(|error| OpenError::Io(config.directory.clone(), error))?;
+            let gate = Arc::clone(&open.gate);
+            archived = Box::new(started.before_shred(move || gate.durable_position()));
             if open.archive.set(started).is_err() {
                 tracing::error!("the audit log's archive was started twice");
             }
         }
+        // The archive first: the notary takes nothing more once it has agreed.
+        open.gate.before_shred.set(Box::new(move |customer, keys| {
+            if !archived(customer, keys)? {
+                told.hurry();
+                return Ok(false);
+            }
+            told.may_go(customer, keys)
+        }));
         if open.notary.set(life).is_err() {
             tracing::error!("the audit log's notary was started twice");
         }

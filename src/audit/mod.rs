@@ -9,7 +9,7 @@
 //! log.rs      Log, SessionLog: the way in          record.rs  what a record says
 //! gate.rs     who waits, whether there is room     body.rs    its bytes · entry.rs  reading them
 //! writer.rs   the thread; group commit; watchdog   journal.rs segments and frames · segment.rs  reading them
-//! disk.rs     folder, lock, prepared segments      recovery.rs  after an end of any kind
+//! disk.rs     folder, lock, prepared segments      recovery.rs  after an end of any kind · begin.rs  its first segment
 //! keys/       the keyring                          seal.rs    bodies encrypted · logs.rs
 //! digest/     a day of a customer, in short          archive/   Parquet files for years
 //! acts.rs     what commands have recorded          attend.rs  the thread that looks after keys and acts
@@ -23,6 +23,7 @@ pub mod acts;
 pub mod archive;
 pub mod arrow;
 mod attend;
+mod begin;
 mod body;
 pub mod digest;
 mod disclose;

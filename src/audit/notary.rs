@@ -64,6 +64,9 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Journal(error) => write!(f, "{error}"),
+            Self::Record(Place { segment: 0, offset, record }, what) => {
+                write!(f, "archive, record {offset} of its log (number {record}): {what}")
+            }
             Self::Record(place, what) => {
                 write!(f, "segment {}, byte {}, record {}: {what}", place.segment, place.offset, place.record)
             }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 
+use super::begin::remaining;
 use super::body::wide;
 use super::disk::{open_file, open_folder, segments};
 use super::entry::{Entry, boot_of_start, decode, is_part};
@@ -168,7 +169,7 @@ impl Reader {
     pub(super) fn begin(path: &Path, at: Option<u64>, since_ns: u64) -> Result<Self, ReadError> {
         let io = |error| ReadError::Io(path.to_owned(), error);
         let folder = open_folder(path).map_err(io)?;
-        let numbers = segments(path).map_err(io)?;
+        let (_, numbers) = remaining(path).map_err(io)?;
         let first = numbers.first().copied().ok_or_else(|| ReadError::Empty(path.to_owned()))?;
         let mut segment = open_segment(path, &folder, at.unwrap_or(first))?;
         let later = numbers.into_iter().filter(|number| *number > at.unwrap_or(first));
@@ -223,6 +224,16 @@ impl Reader {
         let skipped = self.skipped.then(|| (self.path.clone(), self.segment.header.segment));
         let keyring = self.opener.as_ref().map(Opener::keyring);
         Pieces { folder: Arc::clone(&self.folder), skipped, keyring }
+    }
+
+    /// The last chain hash before the segment that is being read, as its header has it.
+    pub(super) const fn previous(&self) -> &[u8; 32] {
+        &self.segment.header.previous
+    }
+
+    /// The journal's folder.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Name of the node that made the segment that is being read, or its beginning.

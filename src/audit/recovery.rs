@@ -38,7 +38,11 @@ pub(super) fn recover(
     segment_bytes: u64,
 ) -> io::Result<Result<(Directory, Recovered), Damage>> {
     disk.prepare()?;
-    let segments = disk.segments()?;
+    let (begin, segments) = disk.segments()?;
+    let begin = begin.map(|begin| begin.segment);
+    if let Some(segment) = begin.filter(|first| segments.first() != Some(first)) {
+        return Ok(Err(Damage { segment, offset: 0, record: 0, what: "the segment is missing" }));
+    }
     let Some(last) = segments.last().copied() else {
         let position = first_segment(&mut disk, (boot, node), segment_bytes)?;
         return Ok(Ok((disk, Recovered { position, previous_end: "new", bytes_cut: 0 })));

@@ -10,7 +10,9 @@ mod tests;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::begin::{self, Begin};
 use super::entry::{Entry, decode};
+use super::journal::segment_name;
 use super::keys::Keyring;
 use super::reader::{Body, End, Raw, ReadError, Reader};
 
@@ -21,6 +23,8 @@ pub struct Counts {
     pub segments: u64,
     /// Records of all kinds.
     pub records: u64,
+    /// Records in files of the archive that were read; 0 where only the journal was.
+    pub archived: u64,
     /// Complete executions: joined records and intents.
     pub statements: u64,
     /// Intents whose outcome has not been recorded.
@@ -78,7 +82,40 @@ pub fn verify(
     progress: impl FnMut(&Counts),
 ) -> Result<Counts, ReadError> {
     let reader = Reader::open(path)?;
+    if let Some(keyring) = &keyring {
+        check_mac(path, keyring)?;
+    }
     verify_all(keyring.into_iter().fold(reader, Reader::with_keys), progress, |_| Ok(()))
+}
+
+/// The journal begins with segment 1, or where it says that it was cut off. Answers with which.
+fn check_begin(reader: &Reader) -> Result<u64, ReadError> {
+    let io = |error| ReadError::Io(reader.path().to_owned(), error);
+    let begin = Begin::read(reader.path()).map_err(io)?;
+    let (segment, record, chain) =
+        begin.map_or((1, 1, [0; 32]), |begin| (begin.segment, begin.record, begin.chain));
+    let (found, first_record) = reader.segment();
+    if found != segment {
+        let what = "the segment is missing";
+        let file = reader.path().join(segment_name(segment));
+        return Err(ReadError::Damaged { file, offset: 0, record, what });
+    }
+    if first_record != record || *reader.previous() != chain {
+        return Err(reader.damaged(0, record, "it does not follow from what was deleted before it"));
+    }
+    Ok(segment)
+}
+
+/// Segments were deleted by who has the vault's keys, if any were.
+pub(super) fn check_mac(path: &Path, keyring: &Keyring) -> Result<(), ReadError> {
+    let io = |error| ReadError::Io(path.to_owned(), error);
+    let Some(begin) = Begin::read(path).map_err(io)? else { return Ok(()) };
+    if begin.is_own(keyring).map_err(ReadError::Key)? {
+        return Ok(());
+    }
+    let what = "it was not written by the vault: segments may have been taken away";
+    let file = path.join(begin::NAME);
+    Err(ReadError::Damaged { file, offset: 0, record: begin.record, what })
 }
 
 /// `take` sees every record that has passed.
@@ -87,11 +124,8 @@ pub(super) fn verify_all<E: From<ReadError>>(
     mut progress: impl FnMut(&Counts),
     mut take: impl FnMut(&Raw<'_>) -> Result<(), E>,
 ) -> Result<Counts, E> {
-    let (segment, record) = reader.segment();
-    if (segment, record) != (1, 1) {
-        return Err(reader.damaged(0, 1, "the segments before this one are missing").into());
-    }
-    let mut counts = Counts { segments: 1, ..Counts::default() };
+    let first = check_begin(&reader)?;
+    let mut counts = Counts::default();
     loop {
         while let Some(raw) = reader.next_record()? {
             let place = raw.place;
@@ -108,7 +142,7 @@ pub(super) fn verify_all<E: From<ReadError>>(
                 }
             }
             take(&raw)?;
-            counts.segments = place.segment;
+            counts.segments = place.segment.saturating_sub(first).saturating_add(1);
             if counts.records.trailing_zeros() >= 14 {
                 progress(&counts);
             }

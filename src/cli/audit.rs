@@ -24,14 +24,16 @@ use time::macros::format_description;
 use time::{Date, OffsetDateTime, PrimitiveDateTime};
 
 use super::{ConfigFile, Failure, Progress, finish};
-use crate::audit::join::{BadBody, Joiner, Shown, Whole};
+use crate::audit::history::{Found, History, HistoryError, OWN_LOG, Span, Tail, Wanted};
+use crate::audit::join::Whole;
 use crate::audit::keys::Keyring;
-use crate::audit::reader::{End, Pieces, ReadError, Reader};
-use crate::audit::render::{human, json, summary};
-use crate::audit::row::Row;
+use crate::audit::reader::{End, ReadError};
+use crate::audit::render::{human, json};
+use crate::audit::row::Column;
 use crate::audit::values::Parameters;
 use crate::audit::{EventKind, Kind, Outcome};
 use crate::config;
+use crate::ids::CustomerId;
 use crate::telemetry::wall_clock;
 
 /// How often `--follow` looks for more.
@@ -145,9 +147,9 @@ impl From<ReadError> for Failure {
     }
 }
 
-impl From<BadBody> for Failure {
-    fn from(BadBody(place, what): BadBody) -> Self {
-        Self::Message(format!("audit log: record {}: {what}", place.record))
+impl From<HistoryError> for Failure {
+    fn from(error: HistoryError) -> Self {
+        Self::Message(format!("audit log: {error}"))
     }
 }
 
@@ -178,16 +180,43 @@ struct Output<'a> {
 }
 
 impl Output<'_> {
-    fn take(&mut self, pieces: &Pieces, shown: &Shown<'_>) -> Result<(), Failure> {
-        let Some(whole) = self.args.wanted(pieces, shown)? else { return Ok(()) };
+    /// Archive and journal. Where only the last ones are asked for, the archive is read only if the journal has too few.
+    fn read(&mut self, history: &History, wanted: &Wanted, tail: &mut Tail) -> Result<u64, Failure> {
+        let Some(limit) = self.args.limit() else {
+            let shredded = history.each_archived(wanted, |found| self.take(found))?;
+            tail.read_on(|found| self.take(found))?;
+            return Ok(shredded);
+        };
+        tail.read_on(|found| self.take(found))?;
+        if self.last.len() >= limit {
+            return Ok(0);
+        }
+        let newest = std::mem::take(&mut self.last);
+        let shredded = history.each_archived(wanted, |found| self.take(found))?;
+        self.last.extend(newest);
+        while self.last.len() > limit {
+            self.last.pop_front();
+        }
+        Ok(shredded)
+    }
+
+    /// What came in the meantime; what lies behind the last record.
+    fn read_to_end(&mut self, tail: &mut Tail) -> Result<End, Failure> {
+        loop {
+            match tail.end()? {
+                End::More => tail.read_on(|found| self.take(found))?,
+                end @ (End::Clean | End::Torn(_)) => return Ok(end),
+            }
+        }
+    }
+
+    fn take(&mut self, found: &Found<'_>) -> Result<(), Failure> {
+        let Some(whole) = self.args.wanted(found)? else { return Ok(()) };
         self.matches = self.matches.saturating_add(1);
         if self.args.count {
             return Ok(());
         }
-        let line = {
-            let row = Row::of(shown);
-            if self.args.json { json(&row, &whole) } else { human(&row, &whole) }
-        };
+        let line = if self.args.json { json(found.row, &whole) } else { human(found.row, &whole) };
         match self.args.limit().filter(|_| self.holds_back) {
             None => writeln!(self.out, "{line}")?,
             Some(limit) => {
@@ -217,53 +246,42 @@ fn keyring(audit: &config::Audit) -> Result<Arc<Keyring>, Failure> {
 
 fn show(args: &Show) -> Result<ExitCode, Failure> {
     let audit = args.place.audit()?;
-    let reader = Reader::open_since(&audit.directory, args.since.unwrap_or(0))?;
-    let mut reader = reader.with_keys(keyring(&audit)?);
-    let mut joiner = Joiner::new(&reader);
+    let history = History::open(&audit, keyring(&audit)?)?;
+    let wanted = args.records();
     let (out, last) = (io::stdout().lock(), VecDeque::new());
     let mut output = Output { args, out, last, holds_back: true, matches: 0 };
-    let mut progress =
-        (args.count || args.limit().is_some()).then(|| Progress::start("reading the audit log"));
-    loop {
-        let read = read_on(&mut reader, &mut joiner, &mut output);
-        if args.follow {
-            read?;
-            drop(progress.take());
+    let progress = (args.count || args.limit().is_some()).then(|| Progress::start("reading the audit log"));
+    let mut tail = history.tail(&wanted)?;
+    let read = output.read(&history, &wanted, &mut tail);
+    if args.follow {
+        read?;
+        drop(progress);
+        loop {
             output.release()?;
             std::thread::sleep(FOLLOW_EVERY);
-            continue;
+            tail.read_on(|found| output.take(found))?;
         }
-        // What was read is shown also when something behind it is damaged.
-        let end = read.and_then(|()| Ok(reader.end()?));
-        if matches!(end, Ok(End::More)) {
-            continue;
-        }
-        joiner.finish(|shown| output.take(&reader.pieces(), shown))?;
-        drop(progress);
-        output.release()?;
-        if args.count {
-            writeln!(output.out, "{}", output.matches)?;
-        }
-        if joiner.unreadable() > 0 {
-            let count = joiner.unreadable();
-            writeln!(io::stderr(), "onevault: {count} records are unreadable: their keys were shredded")?;
-        }
-        if let End::Torn(bytes) = end? {
-            writeln!(
-                io::stderr(),
-                "onevault: the log ends with {bytes} bytes of a write that was not completed"
-            )?;
-        }
-        return Ok(ExitCode::SUCCESS);
     }
-}
-
-fn read_on(reader: &mut Reader, joiner: &mut Joiner, output: &mut Output<'_>) -> Result<(), Failure> {
-    let pieces = reader.pieces();
-    while let Some(raw) = reader.next_record()? {
-        joiner.take(&raw, |shown| output.take(&pieces, shown))?;
+    // What was read is shown also when something behind it is damaged.
+    let end = read.and_then(|shredded| Ok((shredded, output.read_to_end(&mut tail)?)));
+    tail.finish(|found| output.take(found))?;
+    drop(progress);
+    output.release()?;
+    if args.count {
+        writeln!(output.out, "{}", output.matches)?;
     }
-    Ok(())
+    let archived = end.as_ref().map_or(0, |(shredded, _)| *shredded);
+    let count = archived.saturating_add(tail.shredded());
+    if count > 0 {
+        writeln!(io::stderr(), "onevault: {count} records are unreadable: their keys were shredded")?;
+    }
+    if let (_, End::Torn(bytes)) = end? {
+        writeln!(
+            io::stderr(),
+            "onevault: the log ends with {bytes} bytes of a write that was not completed"
+        )?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 impl Show {
@@ -271,32 +289,44 @@ impl Show {
         self.limit.or_else(|| (self.follow && self.since.is_none()).then_some(10))
     }
 
+    /// Where the records are that may be meant.
+    fn records(&self) -> Wanted {
+        let log = self.customer.as_ref().map(|customer| {
+            let is_log = CustomerId::parse(customer).is_ok();
+            if is_log { customer.clone() } else { OWN_LOG.to_owned() }
+        });
+        let (since_ns, until_ns) = (self.since.unwrap_or(0), self.until.unwrap_or(u64::MAX));
+        let span = Span { since_ns, until_ns, ..Span::ALL };
+        Wanted { log, span, with_open: true, with_index: false }
+    }
+
     /// What may be long of it, if all filters let the record pass.
-    fn wanted<'a>(&self, pieces: &Pieces, shown: &Shown<'a>) -> Result<Option<Whole<'a>>, BadBody> {
-        let summary = summary(&shown.entry);
-        let is = |wanted: &Option<String>, found: &[u8]| {
-            wanted.as_ref().is_none_or(|wanted| wanted.as_bytes() == found)
+    fn wanted<'a>(&self, found: &Found<'a>) -> Result<Option<Whole<'a>>, HistoryError> {
+        let row = found.row;
+        let is = |wanted: Option<&str>, column| {
+            wanted.is_none_or(|wanted| wanted.as_bytes() == row.bytes_of(column))
         };
         let kind = self.kind.as_deref().or(self.count.then_some("statement"));
-        let passes = is(&self.customer, summary.customer)
-            && is(&self.login, summary.login)
-            && self.since.is_none_or(|since| summary.time_ns >= since)
-            && self.until.is_none_or(|until| summary.time_ns < until)
-            && self.outcome.is_none_or(|outcome| outcome == summary.outcome)
-            && kind.is_none_or(|kind| kind == summary.kind || kind == summary.class);
+        let passes = is(self.customer.as_deref(), Column::Customer)
+            && is(self.login.as_deref(), Column::Login)
+            && is(self.outcome.map(Outcome::name), Column::Outcome)
+            && (is(kind, Column::Kind) || is(kind, Column::Class));
         if !passes {
             return Ok(None);
         }
         if self.count && self.grep.is_none() {
             return Ok(Some(Whole::default()));
         }
-        let whole = shown.load(pieces)?;
-        let found = self.grep.as_ref().is_none_or(|part| {
+        let whole = found.whole()?;
+        let holds_it = self.grep.as_ref().is_none_or(|part| {
             let part = part.as_bytes();
             let mut values = Parameters::read(&whole.parameters).filter_map(|parameter| parameter.text());
-            holds(&whole.text, part) || holds(summary.words, part) || values.any(|value| holds(&value, part))
+            holds(&whole.text, part)
+                || holds(row.bytes_of(Column::Message), part)
+                || holds(row.bytes_of(Column::PreviousEnd), part)
+                || values.any(|value| holds(&value, part))
         });
-        Ok(found.then_some(whole))
+        Ok(holds_it.then_some(whole))
     }
 }
 

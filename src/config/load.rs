@@ -120,6 +120,8 @@ fn check_texts(config: &Config, tree: &Node, faults: &mut Vec<Fault>) {
     let text = "`endpoint` must begin with https:// or http://";
     check(&["audit", "archive", "endpoint"], archive.endpoint.as_ref().is_none_or(is_endpoint), text);
     let is_interval = (1..=86_400).contains(&archive.interval_s);
+    let is_time = archive.journal_keep_h <= 876_000;
+    check(&["audit", "archive", "journal_keep_h"], is_time, "`journal_keep_h` must be from 0 to 876000");
     check(&["audit", "archive", "interval_s"], is_interval, "`interval_s` must be from 1 to 86400");
     let is_size = (1 << 20..=1 << 50).contains(&archive.journal_bytes_max);
     let text = "`journal_bytes_max` must be from 1048576 to 1125899906842624";

@@ -133,7 +133,7 @@ impl Rows {
 }
 
 /// A list of parameters as a JSON array of texts and nulls.
-fn listed(parameters: &[u8]) -> String {
+pub(super) fn listed(parameters: &[u8]) -> String {
     let values = Parameters::read(parameters).map(|parameter| match parameter.text() {
         Some(text) => serde_json::Value::String(String::from_utf8_lossy(&text).into_owned()),
         None => serde_json::Value::Null,

@@ -20,6 +20,7 @@ mod batch;
 mod context;
 mod conversation;
 mod fault;
+mod files;
 mod live;
 mod prepared;
 mod reads;
@@ -152,7 +153,7 @@ impl Console {
         }
         let console = config.console.clone();
         Ok(Some(Self(Arc::new(Inner {
-            source: Source { directory: config.audit.directory.clone(), keyring: log.keyring() },
+            source: Source { audit: config.audit.clone(), keyring: log.keyring() },
             told: Arc::new(live::Told::new(config)),
             sessions: Arc::new(Semaphore::new(console.sessions_max)),
             plans: Arc::new(Semaphore::new(console.sessions_max)),

@@ -1,4 +1,4 @@
-//! Reads the journal for a query: record by record, joined, filtered, into batches.
+//! Reads the log for a query: the archive's columns, then the journal record by record, filtered, into batches.
 //!
 //! What always holds: memory is one batch and what is on its way to the query; nobody but the one customer's records leave a
 //! scan that has one; a scan whose query has ended stops.
@@ -8,8 +8,6 @@
     reason = "values and errors grow with the engine's versions; what is not known narrows nothing"
 )]
 
-use std::borrow::Cow;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
@@ -23,12 +21,16 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::streaming::PartitionStream;
 
 use super::batch::{Cell, Rows, schema};
+use super::files::{looked_at, plan, shown, wanted};
 use super::tables::Which;
-use crate::audit::join::{BadBody, Joiner, Lost, Shown};
+use crate::audit::archive::file::FileError;
+use crate::audit::archive::span::Span;
+use crate::audit::history::{ArchivedFile, Found, History, HistoryError, OWN_LOG, Wanted};
+use crate::audit::join::Whole;
 use crate::audit::keys::Keyring;
-use crate::audit::reader::{Pieces, ReadError, Reader};
-use crate::audit::render::summary;
+use crate::audit::reader::ReadError;
 use crate::audit::row::{Column, Row};
+use crate::config;
 use crate::ids::CustomerId;
 
 /// A batch goes on with this many rows.
@@ -43,21 +45,18 @@ const LOOK: u32 = 1024;
 /// Where the records are.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
-    /// The journal's folder.
-    pub(super) directory: PathBuf,
-    /// The keys of its bodies.
+    /// The log's settings: where journal and archive lie.
+    pub(super) audit: config::Audit,
+    /// The keys of its bodies; without them nothing can be read.
     pub(super) keyring: Option<Arc<Keyring>>,
 }
 
-/// What is read.
+/// Which records are read.
 #[derive(Debug, Clone)]
-pub(super) struct Scan {
+pub(super) struct Filter {
     which: Which,
-    source: Source,
-    columns: Vec<Cell>,
-    text_bytes_max: usize,
     /// Only this customer's records.
-    pub(super) only: Option<CustomerId>,
+    only: Option<CustomerId>,
     since_ns: u64,
     until_ns: u64,
     kind: Option<String>,
@@ -65,116 +64,163 @@ pub(super) struct Scan {
     login: Option<String>,
 }
 
+impl Filter {
+    /// Whether a record is meant, by its class and kind, when it began, its customer and login.
+    pub(super) fn takes(
+        &self,
+        (class, kind): (&str, &str),
+        began_ns: u64,
+        (customer, login): (&[u8], &[u8]),
+    ) -> bool {
+        let is = |wanted: Option<&str>, found: &[u8]| wanted.is_none_or(|wanted| wanted.as_bytes() == found);
+        is(self.only.as_ref().map(CustomerId::as_str), customer)
+            && self.which.takes(class, kind)
+            && (self.since_ns..=self.until_ns).contains(&began_ns)
+            && is(self.kind.as_deref(), kind.as_bytes())
+            && is(self.customer.as_deref(), customer)
+            && is(self.login.as_deref(), login)
+    }
+
+    fn takes_row(&self, row: &Row<'_>) -> bool {
+        let text = |column| std::str::from_utf8(row.bytes_of(column)).unwrap_or_default();
+        let who = (row.bytes_of(Column::Customer), row.bytes_of(Column::Login));
+        self.takes((text(Column::Class), text(Column::Kind)), row.number_of(Column::Time), who)
+    }
+
+    /// The log that the records are in, if it is one. Of an auditor it is the own customer's, and no other is looked at.
+    fn wanted(&self) -> Wanted {
+        let only = self.only.as_ref().map(CustomerId::as_str);
+        let log = only.or(self.customer.as_deref()).map(|customer| match CustomerId::parse(customer) {
+            Ok(customer) => customer.as_str().to_owned(),
+            Err(_) => OWN_LOG.to_owned(),
+        });
+        let span = Span { since_ns: self.since_ns, until_ns: self.until_ns.saturating_add(1), ..Span::ALL };
+        Wanted { log, span, with_open: true, with_index: false }
+    }
+}
+
+/// What is read.
+#[derive(Debug, Clone)]
+pub(super) struct Scan {
+    source: Source,
+    columns: Vec<Cell>,
+    text_bytes_max: usize,
+    filter: Filter,
+}
+
 impl Scan {
-    pub(super) const fn new(which: Which, source: Source, columns: Vec<Cell>, text_bytes_max: usize) -> Self {
-        Self {
-            which,
-            source,
-            columns,
-            text_bytes_max,
-            only: None,
-            since_ns: 0,
-            until_ns: u64::MAX,
-            kind: None,
-            customer: None,
-            login: None,
-        }
+    /// `only`: this customer's records and no others.
+    pub(super) fn new(
+        (which, only): (Which, Option<CustomerId>),
+        source: Source,
+        columns: Vec<Cell>,
+        text_bytes_max: usize,
+    ) -> Self {
+        let filter =
+            Filter { which, only, since_ns: 0, until_ns: u64::MAX, kind: None, customer: None, login: None };
+        Self { source, columns, text_bytes_max, filter }
     }
 
     /// Leaves out what a comparison excludes; the query looks again at what is left.
     pub(super) fn narrow(&mut self, name: &str, operator: Operator, value: &ScalarValue) {
+        let filter = &mut self.filter;
         if let ("time", Some(ns)) = (name, nanoseconds(value)) {
             if matches!(operator, Operator::Gt | Operator::GtEq | Operator::Eq) {
-                self.since_ns = self.since_ns.max(ns);
+                filter.since_ns = filter.since_ns.max(ns);
             }
             if matches!(operator, Operator::Lt | Operator::LtEq | Operator::Eq) {
                 // A µs is kept in doubt: a value may have been rounded.
-                self.until_ns = self.until_ns.min(ns.saturating_add(1_000));
+                filter.until_ns = filter.until_ns.min(ns.saturating_add(1_000));
             }
         }
         let Some(Some(text)) = value.try_as_str().filter(|_| operator == Operator::Eq) else { return };
         match name {
-            "kind" => self.kind = Some(text.to_owned()),
-            "customer" => self.customer = Some(text.to_owned()),
-            "login" => self.login = Some(text.to_owned()),
+            "kind" => filter.kind = Some(text.to_owned()),
+            "customer" => filter.customer = Some(text.to_owned()),
+            "login" => filter.login = Some(text.to_owned()),
             _ => {}
         }
     }
 
-    fn takes(&self, shown: &Shown<'_>) -> bool {
-        let summary = summary(&shown.entry);
-        let is = |wanted: Option<&str>, found: &[u8]| wanted.is_none_or(|wanted| wanted.as_bytes() == found);
-        is(self.only.as_ref().map(CustomerId::as_str), summary.customer)
-            && self.which.takes(summary.class, summary.kind)
-            && (self.since_ns..=self.until_ns).contains(&summary.time_ns)
-            && is(self.kind.as_deref(), summary.kind.as_bytes())
-            && is(self.customer.as_deref(), summary.customer)
-            && is(self.login.as_deref(), summary.login)
-    }
-
     /// Reads to the end and gives batches, until `give` answers that nobody wants more.
     fn read(&self, mut give: impl FnMut(Option<RecordBatch>) -> bool) -> Result<()> {
-        let keyring = self.source.keyring.clone();
-        let mut reader = match Reader::open_since(&self.source.directory, self.since_ns) {
-            Ok(reader) => match keyring {
-                Some(keyring) => reader.with_keys(keyring),
-                None => reader,
-            },
-            Err(ReadError::Empty(_)) => return Ok(()),
+        let Some(keyring) = self.source.keyring.clone() else { return Ok(()) };
+        let wanted = self.filter.wanted();
+        let history = History::open(&self.source.audit, keyring).map_err(|error| damaged(&error))?;
+        let mut rows = Rows::new(&self.columns);
+        let archived = history.each_file::<Stop>(&wanted, |file| self.file(file, &mut rows, &mut give));
+        Stop::end(archived)?;
+        let mut tail = match history.tail(&wanted) {
+            Ok(tail) => tail,
+            Err(HistoryError::Journal(ReadError::Empty(_))) => return Ok(()),
             Err(error) => return Err(damaged(&error)),
         };
-        let pieces = reader.pieces();
-        let mut joiner = Joiner::new(&reader);
-        let mut rows = Rows::new(&self.columns);
         let mut looked = 0_u32;
-        while let Some(raw) = reader.next_record().map_err(|error| damaged(&error))? {
-            joiner.take::<Stop>(&raw, |shown| self.show(shown, &pieces, &mut rows, &mut give))?;
+        let read = tail.read_on::<Stop>(|found| {
             looked = looked.saturating_add(1);
             if looked.is_multiple_of(LOOK) && !give(None) {
-                return Ok(());
+                return Err(Stop::Unwanted);
             }
-        }
-        reader.end().map_err(|error| damaged(&error))?;
-        joiner.finish::<Stop>(|shown| self.show(shown, &pieces, &mut rows, &mut give))?;
+            self.show(found, &mut rows, &mut give)
+        });
+        Stop::end(read)?;
+        tail.end().map_err(|error| damaged(&error))?;
+        tail.finish::<Stop>(|found| self.show(found, &mut rows, &mut give))?;
         if rows.count() > 0 {
             give(Some(rows.batch()?));
         }
         Ok(())
     }
 
-    fn show(
+    /// Reads a file of the archive: its columns, or record by record where texts lie in several rows.
+    fn file(
         &self,
-        shown: &Shown<'_>,
-        pieces: &Pieces,
+        file: ArchivedFile,
         rows: &mut Rows,
         give: &mut impl FnMut(Option<RecordBatch>) -> bool,
     ) -> std::result::Result<(), Stop> {
-        if !self.takes(shown) {
+        let name = file.name.to_string();
+        let of = |error| damaged(&HistoryError::File(name.clone(), error));
+        let Some((columns, batch_rows)) = plan(&file, &self.columns, ROWS, self.text_bytes_max) else {
+            return file.each::<Stop>(|found| self.show(found, rows, give));
+        };
+        let takes = Box::new(wanted(self.filter.clone(), file.span));
+        let batches = file.opened.batches(&file.span, &columns, (looked_at(), takes), batch_rows);
+        let schema = schema(&self.columns);
+        for batch in batches.map_err(|error| Stop::Failed(of(error)))? {
+            let batch = batch.map_err(|error| of(FileError::Damaged(None, error.to_string())))?;
+            let batch = shown(&batch, &self.columns, &schema).map_err(DataFusionError::from)?;
+            if !give(Some(batch)) {
+                return Err(Stop::Unwanted);
+            }
+        }
+        Ok(())
+    }
+
+    fn show(
+        &self,
+        found: &Found<'_>,
+        rows: &mut Rows,
+        give: &mut impl FnMut(Option<RecordBatch>) -> bool,
+    ) -> std::result::Result<(), Stop> {
+        let row = found.row;
+        if !self.filter.takes_row(row) {
             return Ok(());
         }
-        let row = Row::of(shown);
-        let long = [
-            (Cell::Text, &shown.text, Column::TextBytes),
-            (Cell::Parameters, &shown.parameters, Column::ParameterBytes),
-        ];
-        let mut whole = [Cow::Borrowed(&[][..]), Cow::Borrowed(&[][..])];
-        for ((cell, part, length), whole) in long.into_iter().zip(&mut whole) {
-            if !self.columns.contains(&cell) {
-                continue;
-            }
+        let long = [(Cell::Text, Column::TextBytes), (Cell::Parameters, Column::ParameterBytes)];
+        let mut whole = Whole::default();
+        for (cell, length) in long.into_iter().filter(|(cell, _)| self.columns.contains(cell)) {
             let bytes = row.number_of(length);
             if usize::try_from(bytes).is_ok_and(|bytes| bytes > self.text_bytes_max) {
                 let (name, record) = (cell.name(), row.number_of(Column::Record));
                 let text = format!("{name} of record {record} has {bytes} bytes; leave out that column");
                 return Err(Stop::Failed(DataFusionError::ResourcesExhausted(text)));
             }
-            *whole = match part.load(pieces) {
-                Err(Lost::Changed) => return Err(BadBody(shown.place, Lost::Changed.what()).into()),
-                loaded => loaded.unwrap_or_default(),
-            };
         }
-        let [text, parameters] = whole;
-        rows.push(&row, &text, &parameters);
+        if long.iter().any(|(cell, _)| self.columns.contains(cell)) {
+            whole = found.whole()?;
+        }
+        rows.push(row, &whole.text, &whole.parameters);
         if rows.count() >= ROWS || rows.bytes() >= BYTES {
             let batch = rows.batch().map_err(|error| Stop::Failed(error.into()))?;
             if !give(Some(batch)) {
@@ -191,11 +237,22 @@ enum Stop {
     Failed(DataFusionError),
 }
 
-impl From<BadBody> for Stop {
-    fn from(bad: BadBody) -> Self {
-        let BadBody(place, what) = bad;
-        let text = format!("audit log damaged: record {}: {what}", place.record);
-        Self::Failed(DataFusionError::External(text.into()))
+impl Stop {
+    /// That nobody wants more is reported like any other end before the end: nobody hears of it.
+    fn end<T>(read: std::result::Result<T, Self>) -> Result<()> {
+        read.map(|_| ()).map_err(Into::into)
+    }
+}
+
+impl From<HistoryError> for Stop {
+    fn from(error: HistoryError) -> Self {
+        Self::Failed(damaged(&error))
+    }
+}
+
+impl From<DataFusionError> for Stop {
+    fn from(error: DataFusionError) -> Self {
+        Self::Failed(error)
     }
 }
 
@@ -209,10 +266,14 @@ impl From<Stop> for DataFusionError {
 }
 
 /// Of a place in a file an auditor learns the record only.
-fn damaged(error: &ReadError) -> DataFusionError {
+fn damaged(error: &HistoryError) -> DataFusionError {
     tracing::error!(%error, "the console could not read the audit log");
     let text = match error {
-        ReadError::Damaged { record, what, .. } => format!("audit log damaged at record {record}: {what}"),
+        HistoryError::Journal(ReadError::Damaged { record, what, .. }) => {
+            format!("audit log damaged at record {record}: {what}")
+        }
+        HistoryError::Body(_) | HistoryError::Missing(..) => format!("audit log damaged: {error}"),
+        HistoryError::File(_, error @ FileError::Damaged(..)) => format!("audit log {error}"),
         _ => "the audit log cannot be read".to_owned(),
     };
     DataFusionError::External(text.into())

@@ -127,8 +127,8 @@ impl TableProvider for LogTable {
             Some(places) => places.iter().filter_map(|place| self.columns.get(*place).copied()).collect(),
             None => self.columns.clone(),
         };
-        let mut scan = Scan::new(self.which, self.source.clone(), columns, self.text_bytes_max);
-        scan.only.clone_from(&self.only);
+        let whose = (self.which, self.only.clone());
+        let mut scan = Scan::new(whose, self.source.clone(), columns, self.text_bytes_max);
         for filter in filters {
             if let Some((name, operator, value)) = comparison(filter) {
                 scan.narrow(name, operator, value);

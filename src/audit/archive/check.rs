@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use parquet::file::metadata::ParquetMetaData;
 
+use super::super::arrow::Leaf;
+use super::super::join::Whole;
 use super::super::row::{Column, Row};
 use super::file::{FileError, Keys, Reader};
 use super::name::{Day, Name, OWN_LOG};
@@ -26,7 +28,21 @@ pub fn check(
     name: &Name,
     file: File,
     keys: Arc<dyn Keys>,
+    leaf_check: impl FnMut(u64) -> Option<[u8; 4]>,
+) -> Result<u64, FileError> {
+    check_each(name, file, keys, leaf_check, |_, _, _| Ok(()))
+}
+
+/// The same, and hands out each record that has passed.
+///
+/// # Errors
+/// As [`check`], or what `take` answers.
+pub fn check_each(
+    name: &Name,
+    file: File,
+    keys: Arc<dyn Keys>,
     mut leaf_check: impl FnMut(u64) -> Option<[u8; 4]>,
+    mut take: impl FnMut(Leaf, &Row<'_>, &Whole<'_>) -> Result<(), FileError>,
 ) -> Result<u64, FileError> {
     let lengths = file.try_clone()?;
     let reader = Reader::open(file, keys)?;
@@ -35,7 +51,7 @@ pub fn check(
     let mut next = name.first;
     let mut days = (Day::of(u64::MAX), Day::default());
     let mut end = false;
-    reader.each(|leaf, row, _| {
+    reader.each(|leaf, row, whole| {
         let wrong = |what: &str| Err(FileError::Damaged(Some(leaf.index), what.to_owned()));
         if end || leaf.index != next || leaf.index > name.last {
             return wrong("its place is not the next one that the file's name promises");
@@ -50,7 +66,7 @@ pub fn check(
         days = (days.0.min(Day::of(time)), days.1.max(Day::of(ended(row))));
         end = next == name.last;
         next = next.saturating_add(1);
-        Ok(())
+        take(leaf, row, whole)
     })?;
     if !end {
         return Err(FileError::Damaged(

@@ -146,12 +146,13 @@ impl Follower {
         };
         let reader = reader.with_keys(Arc::clone(keyring));
         let state = state.unwrap_or_default();
+        let mut sealer = Sealer::open(place, Arc::<Keyring>::clone(keyring), &folders.own).map_err(own)?;
+        sealer.trust(state.logs.iter().map(|(name, sizes)| (name.clone(), sizes.leaves)).collect());
         let hash = |name: &str| LogHash::of(&origin_of(vault, name));
         let logs = state.logs.into_iter().map(|(name, sizes)| {
             let hash = hash(&name);
             (name, (sizes.leaves, hash))
         });
-        let keys: Arc<Keyring> = Arc::clone(keyring);
         Ok(Self {
             folders: folders.clone(),
             vault: vault.to_owned(),
@@ -160,7 +161,7 @@ impl Follower {
             reader,
             salts: RingSalts::new(Arc::clone(keyring)),
             leaves: Leaves { folder: folders.notary.clone(), read: HashMap::new() },
-            sealer: Sealer::open(place, keys, &folders.own).map_err(own)?,
+            sealer,
             logs: logs.collect(),
             taken: state.record,
             known: state.record,
@@ -216,6 +217,17 @@ impl Follower {
             gone = gone.saturating_add(self.sealer.merge(name, today, &check)?);
         }
         Ok(gone)
+    }
+
+    /// Whether an intent without its outcome is encrypted with one of these keys.
+    pub(in crate::audit) fn has_open(&self, keys: &[u32]) -> bool {
+        self.joiner.has_open(keys)
+    }
+
+    /// Puts what was handed on in files, and does not write down how far that is, as if the process ended there.
+    #[cfg(test)]
+    pub(in crate::audit) fn seal_only(&mut self) -> Result<(), SealError> {
+        self.sealer.finish_round()
     }
 
     /// Segment and byte up to which the journal was read.

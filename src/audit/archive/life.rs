@@ -3,13 +3,17 @@
 //! What always holds: whatever the archive's trouble is, nobody waits for it; it begins again from where all is in the
 //! archive, later and later up to [`RETRY_MAX`]. At the end of the process it just ends: the journal has everything.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::super::begin::trim;
 use super::super::gate::{lock, now_ns};
-use super::super::keys::Keyring;
+use super::super::keys::requests::has_requests;
+use super::super::keys::{Keyring, folder_of};
+use super::super::notary::state::State;
 use super::follower::{ArchiveTrouble, Folders, Follower, own_folder};
 use super::name::Day;
 use super::place;
@@ -24,6 +28,7 @@ const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(300);
 /// The end of the process waits for a file that is being put.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
+const HOUR_NS: u64 = 3_600_000_000_000;
 /// A day's files are merged so long after its end.
 const GRACE_NS: u64 = 600_000_000_000;
 
@@ -40,6 +45,36 @@ struct Told {
     trouble: Mutex<Option<String>>,
     /// The first segment of the journal that is not in the archive whole.
     needed: AtomicU64,
+    shreds: Mutex<BTreeMap<String, Shred>>,
+}
+
+/// Keys of a customer that are to go.
+#[derive(Debug)]
+struct Shred {
+    keys: Vec<u32>,
+    /// How far the journal was when it was asked.
+    until: (u64, u64),
+    /// All that was recorded under them is in the archive.
+    is_ready: bool,
+}
+
+impl Told {
+    /// Whether keys may go for all the archive knows: all that was recorded under them is there, so their records are what
+    /// shredded records are, and not missing.
+    fn may_go(&self, customer: &str, keys: &[u32], durable: (u64, u64)) -> Result<bool, String> {
+        let mut shreds = lock(&self.shreds);
+        match shreds.get(customer).filter(|shred| shred.keys == keys) {
+            Some(shred) if shred.is_ready => return Ok(true),
+            Some(_) => {}
+            None => {
+                let shred = Shred { keys: keys.to_vec(), until: durable, is_ready: false };
+                shreds.insert(customer.to_owned(), shred);
+            }
+        }
+        drop(shreds);
+        let trouble = lock(&self.trouble).clone();
+        trouble.map_or(Ok(false), |trouble| Err(format!("the audit log's archive cannot go on: {trouble}")))
+    }
 }
 
 impl Life {
@@ -51,6 +86,15 @@ impl Life {
     /// The first segment of the journal that the archive still needs; 0: not known yet, so all are.
     pub(in crate::audit) fn needed_segment(&self) -> u64 {
         self.told.needed.load(Ordering::SeqCst)
+    }
+
+    /// What is asked before keys are destroyed. `durable`: how far the journal is on disk.
+    pub(in crate::audit) fn before_shred(
+        &self,
+        durable: impl Fn() -> (u64, u64) + Send + Sync + 'static,
+    ) -> impl Fn(&str, &[u32]) -> Result<bool, String> + Send + Sync + 'static {
+        let told = Arc::clone(&self.told);
+        move |customer, keys| told.may_go(customer, keys, durable())
     }
 
     /// Ends the thread, and waits for it no longer than [`CLOSE_WAIT`]: a file that is being put then is put again later.
@@ -154,16 +198,53 @@ impl Archivist {
                 break;
             }
         }
-        let is_late = self.sealed.elapsed() >= Duration::from_secs(self.audit.archive.interval_s);
+        let ready = self.ready_to_go(followed);
+        let is_late =
+            !ready.is_empty() || self.sealed.elapsed() >= Duration::from_secs(self.audit.archive.interval_s);
         if is_late || self.unsealed_bytes(followed) > self.audit.archive.journal_bytes_max {
             let needed = followed.round()?;
             self.told.needed.store(needed, Ordering::SeqCst);
             (self.sealed, self.sealed_at) = (Instant::now(), followed.position());
             let today = Day::of(now_ns().saturating_sub(GRACE_NS));
+            for customer in ready {
+                if let Some(shred) = lock(&self.told.shreds).get_mut(&customer) {
+                    shred.is_ready = true;
+                }
+            }
             if self.merged < today {
                 followed.merge(today)?;
                 self.merged = today;
             }
+            self.trim(needed)?;
+        }
+        Ok(())
+    }
+
+    /// Customers whose keys wait for the archive, and whose records have all been handed on.
+    fn ready_to_go(&self, follower: &Follower) -> Vec<String> {
+        let here = follower.position();
+        let shreds = lock(&self.told.shreds);
+        let waits = |shred: &Shred| !shred.is_ready && shred.until <= here && !follower.has_open(&shred.keys);
+        shreds.iter().filter(|(_, shred)| waits(shred)).map(|(customer, _)| customer.clone()).collect()
+    }
+
+    /// Deletes segments of the journal that nobody needs any more.
+    fn trim(&self, needed: u64) -> Result<(), ArchiveTrouble> {
+        let folder = &self.audit.directory;
+        let of = |error| ArchiveTrouble::Folder(folder.clone(), error);
+        if has_requests(&folder_of(folder)).map_err(of)? {
+            return Ok(());
+        }
+        // What the notary has taken is known to it after any end only from its own file.
+        let signed = State::read(&self.folders.notary)?.map_or(0, |signed| signed.segment);
+        let keep_ns = self.audit.archive.journal_keep_h.saturating_mul(HOUR_NS);
+        let until_ns = now_ns().saturating_sub(keep_ns);
+        let gone = trim(folder, needed.min(signed), until_ns, &self.keyring).map_err(of)?;
+        if gone > 0 {
+            tracing::info!(
+                segments = gone,
+                "segments of the audit log's journal were deleted: the archive has them"
+            );
         }
         Ok(())
     }

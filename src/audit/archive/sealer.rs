@@ -24,7 +24,7 @@ use super::super::arrow::{BadBatch, Builder, Leaf};
 use super::super::join::Whole;
 use super::super::keys::KeyError;
 use super::super::row::{Column, Row};
-use super::check::ended;
+use super::check::{check, ended};
 use super::file::{FileError, Keys, Writer};
 use super::name::{Day, Name};
 use super::place::{Place, make_folder};
@@ -110,6 +110,8 @@ pub struct Sealer {
     bytes: usize,
     memory_bytes_max: usize,
     figures: Figures,
+    /// `None`: all files are believed.
+    trusted: Option<HashMap<String, u64>>,
 }
 
 impl fmt::Debug for Sealer {
@@ -142,6 +144,7 @@ impl Sealer {
             bytes: 0,
             memory_bytes_max: MEMORY_BYTES_MAX,
             figures: Figures::default(),
+            trusted: None,
         })
     }
 
@@ -163,7 +166,12 @@ impl Sealer {
         let days = (Day::of(row.number_of(Column::Time)), Day::of(ended(row)));
         let gathered = self.logs.get(log).and_then(|known| known.gathered.as_ref());
         let goes_on = |gathered: &Gathered| {
-            leaf.index == next && days.1 <= gathered.days.1 && days.1.end_ns() >= gathered.days.1.begin_ns()
+            // A file goes with one data key.
+            let is_same_key = leaf.key == 0 || gathered.key == 0 || leaf.key == gathered.key;
+            is_same_key
+                && leaf.index == next
+                && days.1 <= gathered.days.1
+                && days.1.end_ns() >= gathered.days.1.begin_ns()
         };
         if gathered.is_some_and(|gathered| !goes_on(gathered)) {
             self.seal(log)?;
@@ -220,9 +228,36 @@ impl Sealer {
             return Ok(known.next);
         }
         let names = self.place.list(log).map_err(|error| SealError::List(log.to_owned(), error))?;
-        let next = names.iter().map(|(name, _)| name.last.saturating_add(1)).max().unwrap_or(0);
+        let trusted =
+            self.trusted.as_ref().map_or(u64::MAX, |trusted| trusted.get(log).copied().unwrap_or(0));
+        let mut next = 0;
+        for (name, _) in &names {
+            if name.last >= trusted && !self.is_whole(name)? {
+                continue;
+            }
+            next = next.max(name.last.saturating_add(1));
+        }
         self.logs.insert(log.to_owned(), Log { next, gathered: None });
         Ok(next)
+    }
+
+    /// Whether a file that nobody has read since it was put is whole. One that is not is deleted: its records come again.
+    fn is_whole(&self, name: &Name) -> Result<bool, SealError> {
+        let of = |error| SealError::File(name.to_string(), error);
+        let file = self.place.open(name).map_err(|error| of(FileError::Io(error)))?;
+        match check(name, file, Arc::clone(&self.keys), |_| None) {
+            Ok(_) | Err(FileError::Key(KeyError::Shredded(_))) => Ok(true),
+            Err(FileError::Damaged(..)) => {
+                self.place.delete(name).map_err(|error| of(FileError::Io(error)))?;
+                Ok(false)
+            }
+            Err(error) => Err(of(error)),
+        }
+    }
+
+    /// How many records of each log are in files that were read back. Later files are read before they are believed.
+    pub(super) fn trust(&mut self, sizes: HashMap<String, u64>) {
+        self.trusted = Some(sizes);
     }
 
     fn seal_largest(&mut self) -> Result<(), SealError> {
@@ -250,7 +285,11 @@ impl Sealer {
         let path = self.spool.join("next.unsealed");
         let put = gathered
             .write(&path, log, self.keys.as_ref())
-            .and_then(|bytes| Ok((bytes, self.place.put(&name, &path)?)));
+            .and_then(|bytes| Ok((bytes, self.place.put(&name, &path)?)))
+            .and_then(|done| {
+                let file = self.place.open(&name)?;
+                check(&name, file, Arc::clone(&self.keys), |_| None).map(|_| done)
+            });
         let bytes = match put {
             Ok((bytes, ())) => bytes,
             // Nobody can read these records any more, so there is nothing to keep.

@@ -21,6 +21,33 @@ pub struct ArchivedFile {
     pub span: Span,
 }
 
+impl ArchivedFile {
+    /// Hands out its records that are meant.
+    ///
+    /// # Errors
+    /// [`HistoryError`], or what `take` answers.
+    pub fn each<E: std::convert::From<HistoryError>>(
+        self,
+        mut take: impl FnMut(&Found<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (name, span) = (self.name.to_string(), self.span);
+        let reader = self.opened.read(&span).map_err(|error| HistoryError::File(name.clone(), error))?;
+        let read = reader.each::<Stop<E>>(|leaf, row, whole| {
+            if !span.holds(leaf.index, row.number_of(Column::Time)) {
+                return Ok(());
+            }
+            let from = From::Archive(whole, &name);
+            let found = Found { log: &self.name.log, index: Some(leaf.index), key: leaf.key, row, from };
+            take(&found).map_err(Stop::Taker)
+        });
+        match read {
+            Ok(()) => Ok(()),
+            Err(Stop::File(error)) => Err(HistoryError::File(name, error).into()),
+            Err(Stop::Taker(error)) => Err(error),
+        }
+    }
+}
+
 /// One log on its way.
 struct Cursor<'a> {
     history: &'a History,

@@ -3,6 +3,8 @@
 use super::super::archive::follower::{Folders, Follower};
 use super::super::archive::name::Day;
 use super::super::archive::place::Local;
+use super::super::begin::{trim, write_only};
+use super::super::evidence::{Evidence, Which, key_beside};
 use super::super::row::Column;
 use super::super::tests::{Folder, keyring, select, wait, who};
 use super::*;
@@ -39,12 +41,12 @@ fn by_log(read: Read) -> BTreeMap<String, Read> {
 
 /// One life of a process: two customers, failed and long statements, parameters, sessions and events, one hour apart each.
 fn live(folder: &Folder, begin: u64) {
-    let config = config::Audit { buffer_bytes: 16 << 20, ..folder.config() };
+    let config = config::Audit { buffer_bytes: 16 << 20, stall_timeout_ms: 60_000, ..folder.config() };
     let log = Log::open(&config, "node").unwrap();
     let mut spa = log.session(&who(1));
     let mut barn = log.session(&Who { customer: "one_barn", ..who(2) });
     spa.opened().unwrap();
-    let long = vec![b'x'; 3 << 20];
+    let long = vec![b'x'; 1_200_000];
     for number in 1..=5 {
         let started_ns = BEGIN_NS + (begin + number) * HOUR_NS;
         let odd = Statement { text: b"select '\xff'", text_bytes: 10, started_ns, ..select(number) };
@@ -71,6 +73,13 @@ fn live(folder: &Folder, begin: u64) {
 
 /// Archives what is signed.
 fn archive(folder: &Folder) -> Follower {
+    let mut follower = follower(folder);
+    while !follower.follow().unwrap() {}
+    follower.round().unwrap();
+    follower
+}
+
+fn follower(folder: &Folder) -> Follower {
     let config = folder.config();
     let folders = Folders {
         journal: config.directory.clone(),
@@ -78,10 +87,7 @@ fn archive(folder: &Folder) -> Follower {
         own: own_folder(&config.directory),
     };
     let place = Local::open(&config.directory.join("archive")).unwrap();
-    let mut follower = Follower::open(&folders, &config.origin, Box::new(place), &keyring(folder)).unwrap();
-    while !follower.follow().unwrap() {}
-    follower.round().unwrap();
-    follower
+    Follower::open(&folders, &config.origin, Box::new(place), &keyring(folder)).unwrap()
 }
 
 #[test]
@@ -157,4 +163,123 @@ fn a_file_that_is_not_there_is_an_error_and_named() {
     let error = read(&folder, &Wanted::ALL).unwrap_err();
     assert!(matches!(&error, HistoryError::Missing(log, _, _) if log == "one_spa"), "{error}");
     assert_eq!(read(&folder, &Wanted::of("one_barn")).unwrap().len(), 5);
+}
+
+/// What the process does behind the journal, up to a step at which it ends.
+fn work(folder: &Folder, steps: u32) {
+    let mut follower = follower(folder);
+    while steps > 0 && !follower.follow().unwrap() {}
+    if steps > 1 {
+        follower.seal_only().unwrap();
+    }
+    if steps < 3 {
+        return;
+    }
+    let needed = follower.round().unwrap();
+    let keyring = keyring(folder);
+    match steps {
+        4 => write_only(&folder.0, needed, &keyring),
+        5 => assert!(trim(&folder.0, needed, u64::MAX, &keyring).unwrap() > 0),
+        6 => assert!(follower.merge(Day::of(u64::MAX)).is_ok()),
+        _ => {}
+    }
+}
+
+#[test]
+fn an_end_at_any_step_neither_loses_nor_doubles_a_record() {
+    let folder = Folder::new();
+    let mut known: BTreeMap<String, Read> = BTreeMap::new();
+    let mut draw = 7_u32;
+    for life in 0..10 {
+        live(&folder, life * 20);
+        let ends = if life < 7 { vec![u32::try_from(life).unwrap()] } else { vec![draw % 7, draw / 7 % 7] };
+        draw = draw.wrapping_mul(1_103_515_245).wrapping_add(12_345) >> 3;
+        for steps in ends {
+            let before = by_log(read(&folder, &Wanted::ALL).unwrap());
+            work(&folder, steps);
+            let now = by_log(read(&folder, &Wanted::ALL).unwrap());
+            assert!(now == before, "life {life}: records changed when it ended after step {steps}");
+            for (log, records) in &known {
+                assert_eq!(now[log][..records.len()], records[..], "life {life}, log {log}");
+            }
+            known = now;
+        }
+    }
+    for (log, records) in &known {
+        let places: Vec<_> = records.iter().filter_map(|record| record.1).collect();
+        assert_eq!(places, (0..u64::try_from(records.len()).unwrap()).collect::<Vec<_>>(), "{log}");
+    }
+    assert_eq!(known["one_barn"].len(), 10 * 5);
+    assert!(super::super::disk::segments(&folder.0).unwrap()[0] > 1, "no segment was deleted");
+}
+
+fn verified(folder: &Folder, span: &Span) -> Result<u64, String> {
+    let key = key_beside(&folder.0).unwrap().unwrap();
+    let evidence = Evidence::new(&folder.0, keyring(folder), key);
+    let verified = evidence.verify_span(None, span, Vec::new(), |_| {});
+    verified.map(|(counts, _)| counts.archived).map_err(|error| error.to_string())
+}
+
+#[test]
+fn every_change_to_a_file_of_the_archive_is_found_and_the_file_is_named() {
+    let folder = Folder::new();
+    live(&folder, 0);
+    drop(archive(&folder));
+    live(&folder, 20);
+    drop(archive(&folder));
+    live(&folder, 40);
+    assert!(verified(&folder, &Span::ALL).unwrap() > 10);
+    let place = Local::open(&folder.config().directory.join("archive")).unwrap();
+    let mut names = place.list("one_barn").unwrap();
+    names.sort_by_key(|(name, _)| name.first);
+    let path = |at: usize| folder.0.join("archive").join(names[at].0.to_string());
+    let (first, second) = (std::fs::read(path(0)).unwrap(), std::fs::read(path(1)).unwrap());
+    let must_name = |at: usize, what: &str| {
+        let found = verified(&folder, &Span::ALL).unwrap_err();
+        assert!(found.contains(&names[at].0.to_string()), "{what}: {found}");
+    };
+    let step = first.len() / 24;
+    for offset in (0..first.len()).step_by(step.max(1)).chain([first.len() - 1]) {
+        let mut changed = first.clone();
+        changed[offset] ^= 1 << (offset % 8);
+        std::fs::write(path(0), changed).unwrap();
+        must_name(0, &format!("byte {offset} of {}", first.len()));
+    }
+    std::fs::write(path(0), &first[..first.len() - 1]).unwrap();
+    must_name(0, "cut");
+    std::fs::write(path(0), &second).unwrap();
+    std::fs::write(path(1), &first).unwrap();
+    must_name(0, "swapped");
+    std::fs::write(path(1), &second).unwrap();
+    std::fs::remove_file(path(0)).unwrap();
+    let found = verified(&folder, &Span::ALL).unwrap_err();
+    assert!(found.contains("one_barn") && found.contains("none of its files"), "{found}");
+    std::fs::write(path(0), &first).unwrap();
+    verified(&folder, &Span::ALL).unwrap();
+}
+
+#[test]
+fn a_part_of_the_time_is_verified_without_the_files_of_the_rest() {
+    let folder = Folder::new();
+    live(&folder, 0);
+    drop(archive(&folder));
+    let all = verified(&folder, &Span::ALL).unwrap();
+    let until_ns = BEGIN_NS - 48 * HOUR_NS;
+    let part = verified(&folder, &Span { until_ns, ..Span::ALL }).unwrap();
+    assert!(part > 0 && part < all, "{part} of {all}");
+    assert_eq!(verified(&folder, &Span { since_ns: u64::MAX - 1, ..Span::ALL }).unwrap(), 0);
+}
+
+#[test]
+fn a_record_of_the_archive_is_proven() {
+    let folder = Folder::new();
+    live(&folder, 0);
+    drop(archive(&folder));
+    let key = key_beside(&folder.0).unwrap().unwrap();
+    let evidence = Evidence::new(&folder.0, keyring(&folder), key.clone());
+    for index in [0, 2, 4] {
+        let bundle = evidence.prove("one_barn", Which::Index(index)).unwrap();
+        assert_eq!(bundle.index, index);
+        bundle.check(std::slice::from_ref(&key)).unwrap();
+    }
 }

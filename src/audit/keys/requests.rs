@@ -55,6 +55,14 @@ pub fn ask(keyring: &Path, request: &Request) -> io::Result<Asked> {
     mailbox::ask(&keyring.join(FOLDER_NAME), request)
 }
 
+/// Whether a request waits to be carried out.
+///
+/// # Errors
+/// Why the folder of requests cannot be read.
+pub fn has_requests(keyring: &Path) -> io::Result<bool> {
+    Ok(!mailbox::waiting(&keyring.join(FOLDER_NAME))?.is_empty())
+}
+
 /// Looks for requests and does what can be done; only the process that writes the log may.
 ///
 /// # Errors

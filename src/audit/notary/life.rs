@@ -43,6 +43,7 @@ pub(in crate::audit) struct Life {
 #[derive(Debug, Default)]
 pub(in crate::audit) struct Told {
     closing: AtomicBool,
+    hurry: AtomicBool,
     trouble: Mutex<Option<String>>,
     shreds: Mutex<BTreeMap<String, Shred>>,
 }
@@ -70,6 +71,11 @@ impl Told {
         }
         shreds.insert(customer.to_owned(), Shred::Asked(keys.to_vec()));
         Ok(false)
+    }
+
+    /// Signs soon: somebody waits for what was recorded up to now.
+    pub(in crate::audit) fn hurry(&self) {
+        self.hurry.store(true, Ordering::SeqCst);
     }
 
     fn asked(&self) -> Vec<(String, Vec<u32>)> {
@@ -146,7 +152,8 @@ impl<K: SaltsOf> Living<K> {
             let closing = self.told.closing.load(Ordering::SeqCst);
             let limit = if come == Come::Held { CLOSE_PATIENCE } else { CLOSE_LIMIT };
             let overdue = closing && closing_since.get_or_insert_with(Instant::now).elapsed() >= limit;
-            let is_due = self.signed.is_none_or(|signed| signed.elapsed() >= every);
+            let hurries = self.told.hurry.swap(false, Ordering::SeqCst);
+            let is_due = hurries || self.signed.is_none_or(|signed| signed.elapsed() >= every);
             let done = self.turn(is_due, closing, overdue);
             come = done.as_ref().map_or(Come::Held, |come| *come);
             match done {

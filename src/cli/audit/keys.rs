@@ -7,19 +7,26 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::Place;
 use super::asking::wait;
-use crate::audit::acts::whoever_runs_this;
-use crate::audit::keys::file::State;
+use crate::audit::EventKind;
+use crate::audit::acts::{Act, record, whoever_runs_this};
+use crate::audit::archive::file::Keys as _;
+use crate::audit::keys::file::{Purpose, State};
 use crate::audit::keys::requests::{Request, ask};
 use crate::audit::keys::{KeyError, Keyring, Listed, folder_of};
 use crate::audit::render::hex;
-use crate::cli::{Failure, Progress};
+use crate::cli::{Failure, Progress, serve};
 use crate::config;
 use crate::ids::CustomerId;
+
+/// The record of an export is waited for so long.
+const RECORD_LIMIT: Duration = Duration::from_secs(15);
 
 /// Arguments of `onevault audit keys`.
 #[derive(Debug, clap::Args)]
@@ -34,6 +41,17 @@ enum Command {
     List {
         #[command(flatten)]
         place: Place,
+    },
+    /// Write a customer's keys of archive files of a month, for an auditor's own tools; it is recorded in the customer's log
+    Export {
+        #[command(flatten)]
+        place: Place,
+        /// Whose files
+        #[arg(long)]
+        customer: String,
+        /// The month, such as 2026-11
+        #[arg(long, value_name = "YYYY-MM", value_parser = parse_month)]
+        month: u32,
     },
     /// Wrap every key under audit.platform_key; the one before is audit.platform_key_previous
     Rotate {
@@ -67,6 +85,7 @@ impl From<KeyError> for Failure {
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     match &args.command {
         Command::List { place } => list(&place.audit()?),
+        Command::Export { place, customer, month } => export(&place.audit()?, customer, *month),
         Command::Rotate { place } => rotate(&place.audit()?),
     }
 }
@@ -86,6 +105,50 @@ fn list(audit: &config::Audit) -> Result<ExitCode, Failure> {
     }
     out.flush()?;
     Ok(if bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A month as keys have it, such as 202611.
+fn parse_month(text: &str) -> Result<u32, String> {
+    let wrong = || "must look like 2026-11".to_owned();
+    let (year, month) = text.split_once('-').ok_or_else(wrong)?;
+    let is_month = year.len() == 4 && month.len() == 2;
+    let (year, month): (u32, u32) = match (year.parse(), month.parse()) {
+        (Ok(year), Ok(month)) if is_month && (1..=12).contains(&month) => (year, month),
+        _ => return Err(wrong()),
+    };
+    Ok(year.saturating_mul(100).saturating_add(month))
+}
+
+/// One line for each key: its number, as files name it, and the key in base64. First it is recorded.
+fn export(audit: &config::Audit, customer: &str, month: u32) -> Result<ExitCode, Failure> {
+    CustomerId::parse(customer).map_err(|error| Failure::Message(error.to_string()))?;
+    let keyring = Keyring::of_log(audit)?;
+    let mut keys = Vec::new();
+    for listed in Keyring::list(&folder_of(&audit.directory))?.into_iter().flatten() {
+        let label = listed.label;
+        let is_meant =
+            label.purpose == Purpose::Records && label.customer == customer && label.month == month;
+        if is_meant && !matches!(listed.state, State::Shredded(_)) {
+            keys.push((label.number, keyring.file_key(label.number)?));
+        }
+    }
+    if keys.is_empty() {
+        return Err(Failure::Message(format!("{customer} has no keys of that month that can be given away")));
+    }
+    let numbers: Vec<String> = keys.iter().map(|(number, _)| number.to_string()).collect();
+    let act = Act {
+        kind: EventKind::LogExport.name().to_owned(),
+        customer: customer.to_owned(),
+        by: whoever_runs_this(),
+        detail: format!("keys of archive files given away: {}, month {month}", numbers.join(", ")),
+    };
+    record(audit, &serve::node(), &act, RECORD_LIMIT).map_err(Failure::Message)?;
+    let mut out = io::stdout().lock();
+    for (number, key) in keys {
+        writeln!(out, "{number} {}", STANDARD.encode(key.as_slice()))?;
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn line(listed: &Listed) -> String {

@@ -8,8 +8,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::{Failure, Place, Progress, keyring};
+use super::{Failure, Place, Progress, keyring, parse_time};
 use crate::audit::evidence::{Evidence, LogCounts, NoProof, NotVerified, Which, key_beside};
+use crate::audit::history::Span;
 use crate::audit::reader::ReadError;
 use crate::audit::render::{bytes_in_line, rfc3339};
 use crate::audit::verify::{Counts, verify};
@@ -31,6 +32,18 @@ pub(super) struct Verify {
     /// A checkpoint that was kept elsewhere, as a file; it must be part of what is there now
     #[arg(long, value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
+    /// Reads only records of the archive that began at this time or later, such as 2026-03-01 or 7d; of the others only the tree
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    since: Option<u64>,
+    /// Reads only records of the archive that began before this time
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    until: Option<u64>,
+}
+
+impl Verify {
+    fn span(&self) -> Span {
+        Span { since_ns: self.since.unwrap_or(0), until_ns: self.until.unwrap_or(u64::MAX), ..Span::ALL }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -93,7 +106,12 @@ pub(super) fn check(args: &Verify) -> Result<ExitCode, Failure> {
             for path in &args.checkpoint {
                 kept.push(read_checkpoint(path, &key)?);
             }
-            Evidence::new(folder, keyring, key).verify(args.customer.as_deref(), kept, |_| {})
+            Evidence::of(&audit, keyring, key).verify_span(
+                args.customer.as_deref(),
+                &args.span(),
+                kept,
+                |_| {},
+            )
         }
         None => {
             verify(folder, Some(keyring), |_| {}).map(|counts| (counts, BTreeMap::new())).map_err(Into::into)
@@ -127,6 +145,9 @@ fn read_checkpoint(path: &Path, key: &Verifier) -> Result<Checkpoint, Failure> {
 fn write_counts(out: &mut impl Write, folder: &Path, counts: &Counts) -> io::Result<()> {
     let Counts { segments, records, statements, intents_open, .. } = *counts;
     writeln!(out, "{}: {records} records in {segments} segments, {statements} statements", folder.display())?;
+    if counts.archived > 0 {
+        writeln!(out, "{} records in files of the archive", counts.archived)?;
+    }
     writeln!(out, "{} starts, {} of them after a crash", counts.starts, counts.starts_after_crash)?;
     if counts.bytes_cut > 0 {
         writeln!(out, "{} bytes of torn ends were cut at a start (kept in *.cut)", counts.bytes_cut)?;
@@ -157,6 +178,9 @@ fn write_logs(out: &mut impl Write, logs: &BTreeMap<String, LogCounts>, is_own_k
         if log.shredded > 0 {
             write!(out, ", the first {} shredded", log.shredded)?;
         }
+        if log.passed > 0 {
+            write!(out, ", {} by their leaves only", log.passed)?;
+        }
         match &log.signed_at {
             Some(time) => writeln!(out, "; the newest of {time}")?,
             None => writeln!(out)?,
@@ -180,7 +204,7 @@ pub(super) fn prove(args: &Prove) -> Result<ExitCode, Failure> {
         (None, index) => Which::Index(index.unwrap_or(0)),
     };
     let progress = Progress::start("looking for the record");
-    let proof = Evidence::new(&audit.directory, keyring(&audit)?, key).prove(&args.customer, which);
+    let proof = Evidence::of(&audit, keyring(&audit)?, key).prove(&args.customer, which);
     drop(progress);
     let text = match proof {
         Ok(bundle) => bundle.encode(),
@@ -240,7 +264,7 @@ pub(super) fn check_proof(args: &CheckProof) -> Result<ExitCode, Failure> {
 pub(super) fn checkpoint(args: &ShowCheckpoint) -> Result<ExitCode, Failure> {
     let audit = args.place.audit()?;
     let found = match key_beside(&audit.directory)? {
-        Some(key) => Evidence::new(&audit.directory, keyring(&audit)?, key).checkpoint(&args.customer)?,
+        Some(key) => Evidence::of(&audit, keyring(&audit)?, key).checkpoint(&args.customer)?,
         None => None,
     };
     let note = found.ok_or_else(|| Failure::Message(format!("nothing was signed for {}", args.customer)))?;

@@ -7,7 +7,7 @@ use super::super::super::arrow::{Builder, Leaf};
 use super::super::super::join::Whole;
 use super::super::super::row::Row;
 use super::super::check::{check, log_of};
-use super::super::file::{FileError, Reader, Writer};
+use super::super::file::{FileError, Opened, Reader, Writer};
 use super::super::name::{Day, Name, covering, needless};
 use super::{Arc, BATCH_BYTES_MAX, BATCH_ROWS_MAX, KeyError, SealError, Sealer, create};
 
@@ -26,7 +26,9 @@ impl Sealer {
         let listed =
             |sealer: &Self| sealer.place.list(log).map_err(|error| SealError::List(log.to_owned(), error));
         let mut gone = self.clear(&listed(self)?, leaf_check)?;
-        for group in groups(&listed(self)?, today) {
+        let groups = groups(&listed(self)?, today).into_iter().map(|group| self.by_key(group));
+        let groups = groups.collect::<Result<Vec<_>, _>>()?;
+        for group in groups.into_iter().flatten().filter(|group| group.len() > 1) {
             match self.merge_group(log, &group, leaf_check) {
                 Ok(()) => gone = gone.saturating_add(group.len().saturating_sub(1)),
                 // Nobody can read these any more; they go by their age.
@@ -35,6 +37,25 @@ impl Sealer {
             }
         }
         Ok(gone)
+    }
+
+    /// Neighbours under the same data key: a file goes with its key.
+    fn by_key(&self, group: Vec<Name>) -> Result<Vec<Vec<Name>>, SealError> {
+        let mut groups: Vec<(Option<u32>, Vec<Name>)> = Vec::new();
+        for name in group {
+            let file = self.place.open(&name).map_err(|error| of(&name, error))?;
+            let key = match Opened::open(file, Arc::clone(&self.keys)) {
+                Ok(opened) => Some(opened.key()),
+                // Nobody can read it any more; it goes by its age.
+                Err(FileError::Key(KeyError::Shredded(_))) => None,
+                Err(error) => return Err(of(&name, error)),
+            };
+            match groups.last_mut().filter(|(last, _)| key.is_some() && *last == key) {
+                Some((_, names)) => names.push(name),
+                None => groups.push((key, vec![name])),
+            }
+        }
+        Ok(groups.into_iter().map(|(_, names)| names).collect())
     }
 
     /// Deletes what an interrupted merge left behind, if the file that was made of it is right.
