@@ -54,6 +54,7 @@ pub mod row;
 mod scribe;
 mod seal;
 mod segment;
+pub mod signed;
 #[cfg(test)]
 mod tests;
 mod tree;

@@ -21,6 +21,8 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_pg_catalog::pg_catalog::setup_pg_catalog;
 
+use super::catalogue::Catalogue;
+use super::checkpoints::CheckpointTable;
 use super::live::{LiveTable, What};
 use super::tables::{LogTable, Which};
 use super::{Identity, Inner};
@@ -33,7 +35,7 @@ const TEXT_PART: usize = 4;
 ///
 /// # Errors
 /// What DataFusion says; nothing that depends on the client.
-pub(super) fn context(console: &Inner, identity: &Identity) -> Result<SessionContext> {
+pub(super) async fn context(console: &Inner, identity: &Identity) -> Result<SessionContext> {
     let memory = console.config.memory_bytes;
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(GreedyMemoryPool::new(memory)))
@@ -59,12 +61,18 @@ pub(super) fn context(console: &Inner, identity: &Identity) -> Result<SessionCon
     let catalog: Arc<dyn CatalogProvider> = Arc::new(MemoryCatalogProvider::new());
     catalog.register_schema("audit", audit(console, identity)?)?;
     catalog.register_schema("live", live(console, identity)?)?;
-    context.register_catalog(RESERVED_DATABASE, catalog);
+    context.register_catalog(RESERVED_DATABASE, Arc::clone(&catalog));
     setup_pg_catalog(&context, RESERVED_DATABASE, EmptyContextProvider).map_err(|error| *error)?;
+    if let Some(engines) = catalog.schema("pg_catalog") {
+        catalog.register_schema("pg_catalog", Arc::new(Catalogue::new(engines, &identity.login)))?;
+    }
     super::shims::register(&context);
     for name in ["session_user", "current_user", "user"] {
         constant(&context, name, &identity.login);
     }
+    let usage = MemorySchemaProvider::new();
+    usage.register_table("daily".to_owned(), super::usage::daily(&context).await?)?;
+    catalog.register_schema("usage", Arc::new(usage))?;
     Ok(context)
 }
 
@@ -76,6 +84,8 @@ fn audit(console: &Inner, identity: &Identity) -> Result<Arc<dyn SchemaProvider>
         let table = LogTable::new(which, source, identity.customer.clone(), text_bytes_max);
         tables.register_table(which.name().to_owned(), Arc::new(table))?;
     }
+    let checkpoints = CheckpointTable::new(console.source.clone(), identity.customer.clone());
+    tables.register_table("checkpoints".to_owned(), Arc::new(checkpoints))?;
     Ok(Arc::new(tables))
 }
 

@@ -10,17 +10,17 @@ use std::sync::Arc;
 
 use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast::Statement;
-use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use pgwire::api::portal::Format;
 use tokio::sync::mpsc;
 
 use super::aside;
+use super::dialect::Dialect;
 use super::fault::Fault;
 use super::prepared::{Portal, Prepared};
 use super::reads::{Ended, Reads};
 use super::run::{Limits, Running, fields};
 use super::settings::Settings;
-use super::statement::{CopyForm, Effect, Work, parse, prepare};
+use super::statement::{CopyForm, Effect, Work, prepare};
 use super::{Answer, Identity, Inner, Message, Place, Stop, context, wire};
 use crate::protocol::fields::Fields;
 use crate::protocol::frontend::{self as says, Target};
@@ -48,10 +48,10 @@ pub(super) async fn run(
     ends: Ends,
     _place: Place,
 ) {
-    let context = context::context(&console, &identity);
+    let context = Box::pin(context::context(&console, &identity)).await;
     let Ends { mut incoming, outgoing, stop } = ends;
     let mut talk = Conversation {
-        parser: PostgresCompatibilityParser::new(),
+        dialect: Dialect::new(),
         context: context.unwrap_or_else(|error| {
             tracing::error!(%error, "a session of the console has no catalogue");
             SessionContext::new()
@@ -82,7 +82,7 @@ pub(super) struct Gone;
 struct Conversation {
     console: Arc<Inner>,
     context: SessionContext,
-    parser: PostgresCompatibilityParser,
+    dialect: Dialect,
     settings: Settings,
     reads: Reads,
     outgoing: mpsc::Sender<Answer>,
@@ -201,7 +201,7 @@ impl Conversation {
     }
 
     async fn all(&mut self, text: &str, given: &mut Given) -> Result<(), Fault> {
-        let statements = parse(&self.parser, text)?;
+        let statements = self.dialect.parse(text)?;
         if statements.is_empty() {
             wire::bare(&mut self.out, backend::EMPTY_QUERY_RESPONSE);
         }
@@ -241,7 +241,7 @@ impl Conversation {
             return Err(Fault::new(SqlState::PROGRAM_LIMIT_EXCEEDED, text));
         }
         let text = String::from_utf8_lossy(parse_message.text).into_owned();
-        let mut statements = parse(&self.parser, &text)?;
+        let mut statements = self.dialect.parse(&text)?;
         if statements.len() > 1 {
             let text = "cannot insert multiple commands into a prepared statement";
             return Err(Fault::new(SqlState::SYNTAX_ERROR, text));

@@ -11,14 +11,19 @@
 //! aside.rs         threads of queries              shims.rs      functions that tools ask for
 //! context.rs       what a session may see          tables.rs, scan.rs  the log as tables
 //! batch.rs         rows as columns                 prepared.rs   parameters and portals
+//! checkpoints.rs   what was signed, as a table      usage.rs      sums over the log
+//! dialect.rs       PostgreSQL's ways of SQL        catalogue.rs  pg_catalog as it is here
 //! live.rs          sessions and pools as tables    words.rs      PgBouncer's SHOW
 //! wire.rs          answers as bytes                fault.rs      errors with their codes
 //! ```
 
 mod aside;
 mod batch;
+mod catalogue;
+mod checkpoints;
 mod context;
 mod conversation;
+mod dialect;
 mod fault;
 mod files;
 mod live;
@@ -30,6 +35,7 @@ mod settings;
 mod shims;
 mod statement;
 mod tables;
+mod usage;
 mod wire;
 mod words;
 

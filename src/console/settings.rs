@@ -69,6 +69,11 @@ const FIXED: [&str; 8] = [
     "max_identifier_length",
 ];
 
+/// Names and values at the begin of a session.
+pub(super) fn known() -> impl Iterator<Item = (&'static str, &'static str)> {
+    KNOWN.iter().map(|(name, first, _)| (*name, *first))
+}
+
 /// A session's settings.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {

@@ -13,7 +13,7 @@ use datafusion::logical_expr::{
 use datafusion::prelude::SessionContext;
 
 /// Answer NULL: nothing is described, and there are no views, indexes, rules or functions of anybody's.
-const NOTHING: [&str; 14] = [
+const NOTHING: [&str; 27] = [
     "obj_description",
     "col_description",
     "shobj_description",
@@ -25,22 +25,66 @@ const NOTHING: [&str; 14] = [
     "pg_get_function_result",
     "pg_get_function_arguments",
     "pg_get_function_identity_arguments",
+    "pg_get_function_arg_default",
+    "pg_get_function_sqlbody",
     "pg_get_serial_sequence",
     "pg_get_partition_constraintdef",
+    "pg_get_statisticsobjdef",
+    "pg_get_statisticsobjdef_expressions",
     "pg_tablespace_location",
+    "pg_describe_object",
+    "pg_relation_filepath",
+    "acldefault",
+    "to_regclass",
+    "to_regproc",
+    "to_regnamespace",
+    "inet_client_addr",
+    "inet_server_addr",
+    "pg_collation_for",
 ];
 
 /// Answer true: everything there is may be seen.
-const TRUE: [&str; 9] = [
+const TRUE: [&str; 17] = [
     "pg_function_is_visible",
     "pg_type_is_visible",
     "pg_opclass_is_visible",
+    "pg_opfamily_is_visible",
     "pg_operator_is_visible",
     "pg_collation_is_visible",
+    "pg_conversion_is_visible",
+    "pg_statistics_obj_is_visible",
+    "pg_ts_config_is_visible",
+    "pg_ts_dict_is_visible",
+    "pg_ts_parser_is_visible",
+    "pg_ts_template_is_visible",
     "has_function_privilege",
     "has_column_privilege",
     "has_type_privilege",
+    "has_language_privilege",
     "pg_has_role",
+];
+
+/// Answer false.
+const FALSE: [&str; 8] = [
+    "pg_is_in_recovery",
+    "pg_is_wal_replay_paused",
+    "has_sequence_privilege",
+    "has_server_privilege",
+    "has_tablespace_privilege",
+    "has_foreign_data_wrapper_privilege",
+    "has_parameter_privilege",
+    "row_security_active",
+];
+
+/// Answer 0: nothing here has a size.
+const ZERO: [&str; 7] = [
+    "pg_table_size",
+    "pg_indexes_size",
+    "pg_database_size",
+    "pg_tablespace_size",
+    "pg_my_temp_schema",
+    "inet_server_port",
+    "pg_relation_is_updatable",
 ];
 
 /// Registers them all.
@@ -50,11 +94,13 @@ pub(super) fn register(context: &SessionContext) {
         .iter()
         .map(|name| (*name, ScalarValue::Utf8(None)))
         .chain(TRUE.iter().map(|name| (*name, ScalarValue::Boolean(Some(true)))))
+        .chain(FALSE.iter().map(|name| (*name, ScalarValue::Boolean(Some(false)))))
+        .chain(ZERO.iter().map(|name| (*name, ScalarValue::Int64(Some(0)))))
         .chain([
             ("pg_size_pretty", text("0 bytes")),
-            ("pg_table_size", ScalarValue::Int64(Some(0))),
-            ("pg_database_size", ScalarValue::Int64(Some(0))),
-            ("pg_is_in_recovery", ScalarValue::Boolean(Some(false))),
+            ("getdatabaseencoding", text("UTF8")),
+            ("pg_char_to_encoding", ScalarValue::Int32(Some(6))),
+            ("pg_client_encoding", text("UTF8")),
             ("version", text("PostgreSQL 16.0 (OneVault console)")),
         ]);
     for (name, answer) in constants {

@@ -12,9 +12,9 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as Planned;
 use datafusion::sql::sqlparser::ast::{CopySource, CopyTarget, Query, SetExpr, Statement};
-use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
-use super::fault::{Fault, of_engine, of_parser};
+use super::dialect;
+use super::fault::{Fault, of_engine};
 use super::settings;
 use super::words;
 use crate::protocol::sqlstate::SqlState;
@@ -48,11 +48,6 @@ pub(super) enum Effect {
     End,
     Set(String, String),
     Deallocate(Option<String>),
-}
-
-/// The statements of a text. An empty text has none.
-pub(super) fn parse(parser: &PostgresCompatibilityParser, text: &str) -> Result<Vec<Statement>, Fault> {
-    parser.parse(text).map_err(|error| of_parser(&error))
 }
 
 /// What a statement does, or why it may not.
@@ -140,7 +135,16 @@ async fn rows(context: &SessionContext, statement: Statement) -> Result<Work, Fa
     {
         return Err(read_only(&statement));
     }
-    let planned = context.state().statement_to_plan(Planned::Statement(Box::new(statement))).await;
+    // What is not there is not there, whatever is asked of it.
+    let otherwise = dialect::without_rows(&statement);
+    let mut planned = context.state().statement_to_plan(Planned::Statement(Box::new(statement))).await;
+    if otherwise.is_some() {
+        planned = planned.and_then(|plan| context.state().optimize(&plan).map(|_| plan));
+    }
+    if let (Err(error), Some(otherwise)) = (&planned, otherwise) {
+        tracing::debug!(%error, "a query without rows is not planned as it is");
+        planned = context.state().statement_to_plan(Planned::Statement(Box::new(otherwise))).await;
+    }
     let plan = planned.map_err(|error| of_engine(&error))?;
     check(&plan)?;
     Ok(Work::Rows(plan))

@@ -133,6 +133,9 @@ impl TableProvider for LogTable {
             if let Some((name, operator, value)) = comparison(filter) {
                 scan.narrow(name, operator, value);
             }
+            for (operator, value) in of_day(filter).into_iter().flatten() {
+                scan.narrow("time", operator, &value);
+            }
         }
         let partition = Arc::new(Records::new(scan));
         let schema = partition.schema_of();
@@ -142,6 +145,7 @@ impl TableProvider for LogTable {
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         let support = |filter: &&Expr| match comparison(filter) {
             Some(("time" | "kind" | "customer" | "login", _, _)) => TableProviderFilterPushDown::Inexact,
+            None if of_day(filter).is_some() => TableProviderFilterPushDown::Inexact,
             Some(_) | None => TableProviderFilterPushDown::Unsupported,
         };
         Ok(filters.iter().map(support).collect())
@@ -158,4 +162,28 @@ fn comparison(filter: &Expr) -> Option<(&str, Operator, &ScalarValue)> {
         return Some((column.name(), op.swap()?, value));
     }
     None
+}
+
+/// Bounds of `time` that follow from a comparison of its day with a date.
+fn of_day(filter: &Expr) -> Option<Vec<(Operator, ScalarValue)>> {
+    const DAY_NS: i64 = 86_400_000_000_000;
+    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = filter else { return None };
+    let (cast, op, value) = match (left.as_ref(), right.as_ref()) {
+        (Expr::Cast(cast), Expr::Literal(value, _)) => (cast, *op, value),
+        (Expr::Literal(value, _), Expr::Cast(cast)) => (cast, op.swap()?, value),
+        _ => return None,
+    };
+    let (Expr::Column(column), ScalarValue::Date32(Some(day))) = (cast.expr.as_ref(), value) else {
+        return None;
+    };
+    if column.name() != "time" {
+        return None;
+    }
+    let begin = i64::from(*day).checked_mul(DAY_NS)?;
+    let at = |ns: i64| ScalarValue::TimestampNanosecond(Some(ns), Some("UTC".into()));
+    let (from, until) = ((Operator::GtEq, at(begin)), (Operator::LtEq, at(begin.checked_add(DAY_NS)?)));
+    let is_from = matches!(op, Operator::Eq | Operator::Gt | Operator::GtEq);
+    let is_until = matches!(op, Operator::Eq | Operator::Lt | Operator::LtEq);
+    let bounds: Vec<_> = [(is_from, from), (is_until, until)].into_iter().filter(|(is, _)| *is).collect();
+    (!bounds.is_empty()).then(|| bounds.into_iter().map(|(_, bound)| bound).collect())
 }

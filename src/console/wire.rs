@@ -6,6 +6,7 @@ use pgwire::api::Type;
 use pgwire::api::results::{FieldFormat, FieldInfo};
 use pgwire::messages::data::DataRow;
 
+use super::dialect::shown;
 use super::statement::CopyForm;
 use crate::protocol::fields::Fields;
 use crate::protocol::tag::backend;
@@ -16,7 +17,7 @@ pub(super) fn row_description(out: &mut Vec<u8>, fields: &[FieldInfo]) {
     message(out, b'T', |out| {
         out.extend(count(fields.len()));
         for field in fields {
-            out.extend(field.name().bytes().filter(|byte| *byte != 0));
+            out.extend(shown(field.name()).bytes().filter(|byte| *byte != 0));
             out.push(0);
             out.extend([0; 6]);
             out.extend(field.datatype().oid().to_be_bytes());
@@ -86,7 +87,7 @@ pub(super) fn copy_out(out: &mut Vec<u8>, columns: usize) {
 pub(super) fn copy_header(out: &mut Vec<u8>, form: CopyForm, fields: &[FieldInfo]) {
     message(out, b'd', |out| {
         for (at, field) in fields.iter().enumerate() {
-            copy_value(out, form, at, Some(field.name().as_bytes()));
+            copy_value(out, form, at, Some(shown(field.name()).as_bytes()));
         }
         out.push(b'\n');
     });

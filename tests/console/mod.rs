@@ -1,6 +1,7 @@
 //! The database `onevault`: who gets in, what they see, what they may not do, and that it is on record.
 
 mod hostile;
+mod introspection;
 mod limits;
 mod tools;
 mod words;
@@ -90,6 +91,33 @@ fn an_auditor_sees_the_customers_statements_and_an_operator_everybodys() {
     assert_eq!(audrey.value("SELECT count(*) FROM audit.sessions WHERE kind = 'session_close'"), "1");
     assert_eq!(audrey.value("SELECT count(*) FROM audit.events WHERE kind = 'log_start'"), "0");
     assert_eq!(olga.value("SELECT count(*) FROM audit.events WHERE kind = 'log_start'"), "1");
+}
+
+#[test]
+fn days_are_summed_up_and_checkpoints_are_shown_to_whom_they_belong() {
+    let house = House::with(json!({ "audit": { "checkpoint_interval_ms": 1000 } }));
+    let mut audrey = house.audrey();
+    let day = "SELECT customer, login, statements, errors, rows, bytes_in > 0, bytes_out > 0, duration_ns > 0, \
+               day = CAST(now() AS DATE) FROM usage.daily";
+    let role = house.one.role.as_str();
+    let row = [role, role, "1", "0", "1", "t", "t", "t", "t"].map(|text| Some(text.to_owned()));
+    assert_eq!(audrey.rows(day), [row.clone()]);
+    let today = "WHERE day >= CAST(now() AS DATE) AND day < CAST(now() + interval '1 day' AS DATE)";
+    assert_eq!(audrey.rows(&format!("{day} {today}")), [row]);
+    assert_eq!(audrey.value("SELECT count(*) FROM usage.daily WHERE day < DATE '2020-01-01'"), "0");
+    let mut olga = house.vault.enter(&house.operator());
+    assert_eq!(olga.value("SELECT count(*) FROM usage.daily"), "2");
+    let begun = Instant::now();
+    let logs = "SELECT string_agg(log, ' ') FROM (SELECT DISTINCT log FROM checkpoints ORDER BY log)";
+    while audrey.value("SELECT count(*) FROM audit.checkpoints") == "0" {
+        assert!(begun.elapsed() < Duration::from_secs(30), "no checkpoint: {}", house.vault.stderr());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(audrey.value(logs), role);
+    assert!(olga.value(logs).contains('_') && olga.value(logs).contains(&house.two.role));
+    let signed = "SELECT note FROM checkpoints WHERE size > 0 AND time > now() - interval '1 hour' \
+                  AND note LIKE '%' || root || '%' ORDER BY time LIMIT 1";
+    assert!(audrey.value(signed).contains("\n\n\u{2014} "));
 }
 
 #[test]

@@ -6,7 +6,8 @@ use super::House;
 use crate::support::messages;
 use crate::support::transcript::lines;
 
-fn psql(house: &House, arguments: &[&str]) -> String {
+/// What psql shows, and what it complains of.
+fn tried(house: &House, arguments: &[&str]) -> (String, String) {
     let login = house.auditor(&house.one);
     let mut command = Command::new("psql");
     command.args([
@@ -23,8 +24,13 @@ fn psql(house: &House, arguments: &[&str]) -> String {
     command.args(["-U", &login.user]).args(arguments).env("PGPASSWORD", &house.one.password);
     let output = command.env("PGSSLMODE", "disable").output().unwrap();
     let words = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}: {}", words(&output.stderr));
-    words(&output.stdout)
+    (words(&output.stdout), words(&output.stderr))
+}
+
+fn psql(house: &House, arguments: &[&str]) -> String {
+    let (shown, errors) = tried(house, arguments);
+    assert!(errors.is_empty(), "{arguments:?}: {errors}");
+    shown
 }
 
 #[test]
@@ -45,9 +51,78 @@ fn psqls_commands_describe_the_tables() {
     assert!(psql(&house, &["-c", "\\conninfo"]).contains("\"onevault\""));
     let wide = psql(&house, &["-x", "-c", "SELECT text FROM statements WHERE kind = 'query'"]);
     assert_eq!(wide.trim(), "text|SELECT 'secret of the spa'");
-    for command in ["\\df", "\\dx", "\\db", "\\l+", "\\do", "\\dC"] {
-        psql(&house, &["-c", command]);
-    }
+    let failed: Vec<String> = COMMANDS.iter().filter_map(|command| psql_fails(&house, command)).collect();
+    assert!(failed.is_empty(), "{} failed\n{}", failed.len(), failed.join("\n"));
+}
+
+/// All of psql's commands that describe.
+const COMMANDS: [&str; 60] = [
+    "\\d",
+    "\\d+",
+    "\\d audit.*",
+    "\\d+ audit.statements",
+    "\\da",
+    "\\dA",
+    "\\db",
+    "\\db+",
+    "\\dc",
+    "\\dC",
+    "\\dd",
+    "\\dD",
+    "\\ddp",
+    "\\dE",
+    "\\des",
+    "\\det",
+    "\\deu",
+    "\\dew",
+    "\\df",
+    "\\df+",
+    "\\dF",
+    "\\dFd",
+    "\\dFp",
+    "\\dFt",
+    "\\dg",
+    "\\di",
+    "\\di+",
+    "\\dl",
+    "\\dL",
+    "\\dm",
+    "\\dn",
+    "\\dn+",
+    "\\do",
+    "\\dp",
+    "\\dp audit.*",
+    "\\dP",
+    "\\drds",
+    "\\dRp",
+    "\\dRs",
+    "\\ds",
+    "\\dS",
+    "\\dt",
+    "\\dt+",
+    "\\dt *.*",
+    "\\dT",
+    "\\dT+",
+    "\\du",
+    "\\du+",
+    "\\dv",
+    "\\dv+",
+    "\\dx",
+    "\\dx+",
+    "\\dX",
+    "\\dy",
+    "\\l",
+    "\\l+",
+    "\\z",
+    "\\encoding",
+    "\\d usage.daily",
+    "\\d+ usage.daily",
+];
+
+/// Why a command fails, if it does.
+fn psql_fails(house: &House, command: &str) -> Option<String> {
+    let (_, errors) = tried(house, &["-c", command]);
+    errors.contains("ERROR").then(|| format!("{command}: {errors}"))
 }
 
 #[test]

@@ -17,8 +17,8 @@ use crate::proof::checkpoint::Checkpoint;
 use crate::proof::note::{Signer, Verifier};
 use crate::proof::tree::check_consistency;
 
-const LATEST: &str = "latest";
-const HISTORY: &str = "history";
+pub(in crate::audit) const LATEST: &str = "latest";
+pub(in crate::audit) const HISTORY: &str = "history";
 /// The file with the public key.
 pub(in crate::audit) const PUBLIC_KEY: &str = "checkpoints.pub";
 /// So many bytes of notes are read at most.

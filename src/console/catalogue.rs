@@ -1,0 +1,246 @@
+//! Schema `pg_catalog`, as it is here: what the engine's own has, less what is not true of these tables, and what it lacks.
+//!
+//! What always holds: of what is not there a table is empty; the one role is the session's login; verifiers are nowhere.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, Int32Array, RecordBatch, StringArray, new_null_array};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use async_trait::async_trait;
+use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
+use datafusion::common::{Column, ScalarValue};
+use datafusion::datasource::{ViewTable, provider_as_source};
+use datafusion::error::Result;
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder, lit};
+
+use super::dialect::ABSENT;
+use super::settings;
+
+/// Columns of tables that the engine does not know: `b` boolean, `i` int4, `l` int8, `t` text, `z` timestamptz.
+const LACKING: [(&str, &str); 17] = [
+    ("pg_available_extensions", "name:t default_version:t installed_version:t comment:t"),
+    ("pg_cursors", "name:t statement:t is_holdable:b is_binary:b is_scrollable:b creation_time:z"),
+    ("pg_group", "groname:t grosysid:i grolist:t"),
+    ("pg_indexes", "schemaname:t tablename:t indexname:t tablespace:t indexdef:t"),
+    (
+        "pg_locks",
+        "locktype:t database:i relation:i page:i tuple:i virtualxid:t transactionid:i classid:i objid:i objsubid:i \
+         virtualtransaction:t pid:i mode:t granted:b fastpath:b waitstart:z",
+    ),
+    ("pg_parameter_acl", "oid:i parname:t paracl:t"),
+    ("pg_policies", "schemaname:t tablename:t policyname:t permissive:t roles:t cmd:t qual:t with_check:t"),
+    ("pg_prepared_statements", "name:t statement:t prepare_time:z parameter_types:t from_sql:b"),
+    ("pg_prepared_xacts", "transaction:i gid:t prepared:z owner:t database:t"),
+    ("pg_publication_tables", "pubname:t schemaname:t tablename:t attnames:t rowfilter:t"),
+    ("pg_rules", "schemaname:t tablename:t rulename:t definition:t"),
+    (
+        "pg_sequences",
+        "schemaname:t sequencename:t sequenceowner:t data_type:t start_value:l min_value:l max_value:l increment_by:l \
+         cycle:b cache_size:l last_value:l",
+    ),
+    (
+        "pg_stat_activity",
+        "datid:i datname:t pid:i leader_pid:i usesysid:i usename:t application_name:t client_addr:t client_hostname:t \
+         client_port:i backend_start:z xact_start:z query_start:z state_change:z wait_event_type:t wait_event:t state:t \
+         backend_xid:i backend_xmin:i query_id:l query:t backend_type:t",
+    ),
+    ("pg_stat_ssl", "pid:i ssl:b version:t cipher:t bits:i client_dn:t client_serial:t issuer_dn:t"),
+    ("pg_stats", "schemaname:t tablename:t attname:t inherited:b null_frac:i avg_width:i n_distinct:i"),
+    ("pg_transform", "oid:i trftype:i trflang:i trffromsql:i trftosql:i"),
+    ("pg_user_mappings", "umid:i srvid:i srvname:t umuser:i usename:t umoptions:t"),
+];
+
+/// Columns that the engine's tables lack, in the same letters, `a` for a list of texts.
+const LACKING_COLUMNS: [(&str, &str); 6] = [
+    ("pg_class", "reloptions:a tableoid:i"),
+    ("pg_database", "datcollversion:t"),
+    ("pg_language", "tableoid:i"),
+    ("pg_namespace", "tableoid:i"),
+    ("pg_proc", "tableoid:i"),
+    ("pg_type", "tableoid:i"),
+];
+
+/// The session's login, as a role: the tables that show it, their columns, and what is in them.
+const OWNER_OID: i32 = 10;
+
+/// The schema of one session.
+#[derive(Debug)]
+pub(super) struct Catalogue {
+    engines: Arc<dyn SchemaProvider>,
+    login: String,
+}
+
+fn schema(columns: &str) -> SchemaRef {
+    let field = |column: &str| {
+        let (name, letter) = column.split_once(':').unwrap_or((column, "t"));
+        let kind = match letter {
+            "b" => DataType::Boolean,
+            "i" => DataType::Int32,
+            "l" => DataType::Int64,
+            "a" => DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true))),
+            "z" => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            _ => DataType::Utf8,
+        };
+        Field::new(name, kind, true)
+    };
+    Arc::new(Schema::new(columns.split_whitespace().map(field).collect::<Vec<_>>()))
+}
+
+fn table(schema: SchemaRef, rows: Vec<RecordBatch>) -> Result<Option<Arc<dyn TableProvider>>> {
+    Ok(Some(Arc::new(MemTable::try_new(schema, vec![rows])?)))
+}
+
+/// A table of one row.
+fn one(schema: SchemaRef, values: &[(&str, ArrayRef)]) -> Result<Option<Arc<dyn TableProvider>>> {
+    let arrays = schema.fields().iter().map(|field| {
+        let known = values
+            .iter()
+            .find(|(name, array)| name == field.name() && array.data_type() == field.data_type());
+        known.map_or_else(|| new_null_array(field.data_type(), 1), |(_, array)| Arc::clone(array))
+    });
+    let batch = RecordBatch::try_new(Arc::clone(&schema), arrays.collect())?;
+    table(schema, vec![batch])
+}
+
+fn has_privileges(table: &Arc<dyn TableProvider>) -> bool {
+    let schema = table.schema();
+    schema.fields().iter().any(|field| field.name().ends_with("acl") && *field.data_type() == DataType::Utf8)
+}
+
+impl Catalogue {
+    pub(super) fn new(engines: Arc<dyn SchemaProvider>, login: &str) -> Self {
+        Self { engines, login: login.to_owned() }
+    }
+
+    fn name(&self) -> ArrayRef {
+        Arc::new(StringArray::from(vec![self.login.as_str()]))
+    }
+
+    /// `pg_roles`, with the columns that the engine's has.
+    fn roles(&self, schema: SchemaRef) -> Result<Option<Arc<dyn TableProvider>>> {
+        let flag = |is: bool| -> ArrayRef { Arc::new(BooleanArray::from(vec![is])) };
+        let number = |number: i32| -> ArrayRef { Arc::new(Int32Array::from(vec![number])) };
+        let values = [
+            ("rolname", self.name()),
+            ("rolsuper", flag(false)),
+            ("rolinherit", flag(true)),
+            ("rolcreaterole", flag(false)),
+            ("rolcreatedb", flag(false)),
+            ("rolcanlogin", flag(true)),
+            ("rolreplication", flag(false)),
+            ("rolbypassrls", flag(false)),
+            ("rolconnlimit", number(-1)),
+            ("oid", number(OWNER_OID)),
+        ];
+        one(schema, &values)
+    }
+
+    /// A table of the engine's with the columns it lacks. Privileges are lists: NULL, but for what the tables let the login do.
+    fn completed(
+        &self,
+        name: &str,
+        engines: Arc<dyn TableProvider>,
+    ) -> Result<Option<Arc<dyn TableProvider>>> {
+        let list = DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)));
+        let null = |kind: &DataType| ScalarValue::try_from(kind).map(lit);
+        let mut columns = Vec::new();
+        for field in engines.schema().fields() {
+            let column = Expr::Column(Column::from_name(field.name()));
+            let is_privilege = field.name().ends_with("acl") && *field.data_type() == DataType::Utf8;
+            columns.push(if is_privilege { null(&list)?.alias(field.name()) } else { column });
+        }
+        if name == "pg_class" {
+            let login = &self.login;
+            let reads = [ScalarValue::Utf8(Some(format!("{login}=r/{login}")))];
+            let reads = ScalarValue::List(ScalarValue::new_list_nullable(&reads, &DataType::Utf8));
+            columns.push(lit(reads).alias("relacl"));
+        }
+        let lacking = LACKING_COLUMNS.iter().find(|(table, _)| *table == name);
+        for field in schema(lacking.map_or("", |(_, columns)| columns)).fields() {
+            columns.push(null(field.data_type())?.alias(field.name()));
+        }
+        let plan =
+            LogicalPlanBuilder::scan(name, provider_as_source(engines), None)?.project(columns)?.build()?;
+        Ok(Some(Arc::new(ViewTable::new(plan, None))))
+    }
+
+    /// `pg_settings`, with what `SHOW` knows at the begin of a session.
+    fn settings() -> Result<Option<Arc<dyn TableProvider>>> {
+        let columns = "name:t setting:t unit:t category:t short_desc:t extra_desc:t context:t vartype:t source:t min_val:t \
+                       max_val:t enumvals:a boot_val:t reset_val:t sourcefile:t sourceline:i pending_restart:b";
+        let schema = schema(columns);
+        let texts = |of: &dyn Fn((&'static str, &'static str)) -> &'static str| -> ArrayRef {
+            Arc::new(StringArray::from_iter_values(settings::known().map(of)))
+        };
+        let count = settings::known().count();
+        let arrays = schema.fields().iter().map(|field| match field.name().as_str() {
+            "name" => texts(&|(name, _)| name),
+            "setting" | "boot_val" | "reset_val" => texts(&|(_, value)| value),
+            "context" => texts(&|_| "user"),
+            "vartype" => texts(&|_| "string"),
+            "source" => texts(&|_| "default"),
+            "pending_restart" => Arc::new(BooleanArray::from(vec![false; count])),
+            _ => new_null_array(field.data_type(), count),
+        });
+        let batch = RecordBatch::try_new(Arc::clone(&schema), arrays.collect())?;
+        table(schema, vec![batch])
+    }
+
+    fn user(&self) -> Result<Option<Arc<dyn TableProvider>>> {
+        let columns = "usename:t usesysid:i usecreatedb:b usesuper:b userepl:b usebypassrls:b passwd:t valuntil:z useconfig:t";
+        let number = |number: i32| -> ArrayRef { Arc::new(Int32Array::from(vec![number])) };
+        let flag = |is: bool| -> ArrayRef { Arc::new(BooleanArray::from(vec![is])) };
+        let values = [
+            ("usename", self.name()),
+            ("usesysid", number(OWNER_OID)),
+            ("usecreatedb", flag(false)),
+            ("usesuper", flag(false)),
+            ("userepl", flag(false)),
+            ("usebypassrls", flag(false)),
+        ];
+        one(schema(columns), &values)
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for Catalogue {
+    fn table_names(&self) -> Vec<String> {
+        let mut names = self.engines.table_names();
+        names.extend(LACKING.iter().map(|(name, _)| (*name).to_owned()));
+        names.push("pg_user".to_owned());
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        let name = name.to_ascii_lowercase();
+        let name = name.as_str();
+        if name == "pg_user" {
+            return self.user();
+        }
+        if let Some((_, columns)) = LACKING.iter().find(|(lacking, _)| *lacking == name) {
+            return table(schema(columns), Vec::new());
+        }
+        if name == "pg_settings" {
+            return Self::settings();
+        }
+        let found = self.engines.table(name).await?;
+        match found {
+            Some(engines) if name == "pg_roles" => self.roles(engines.schema()),
+            Some(engines) if ABSENT.contains(&name) => table(engines.schema(), Vec::new()),
+            Some(engines)
+                if has_privileges(&engines) || LACKING_COLUMNS.iter().any(|(table, _)| *table == name) =>
+            {
+                self.completed(name, engines)
+            }
+            other => Ok(other),
+        }
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        name == "pg_user"
+            || LACKING.iter().any(|(lacking, _)| *lacking == name)
+            || self.engines.table_exist(name)
+    }
+}
