@@ -8,6 +8,7 @@ mod attention;
 mod hours;
 mod load;
 mod problem;
+mod retention;
 mod typed;
 mod yaml;
 
@@ -21,6 +22,7 @@ pub use hours::{Hours, Local, Zone};
 pub(crate) use load::{DAY_MS, FRESH_IS_SESSION};
 pub use load::{is_host_name, load};
 pub use problem::{Fault, Place, Problem, Problems};
+pub use retention::{Age, Retention};
 #[cfg(test)]
 pub(crate) use typed::absent_keys;
 pub use typed::read as read_typed;
@@ -289,6 +291,8 @@ pub struct Audit {
     pub platform_key_previous: KeySource,
     /// Where records are kept for years.
     pub archive: Archive,
+    /// For how long, of customers that say nothing else.
+    pub retention: Retention,
     /// What of each day somebody should look at.
     pub digest: Digest,
 }
@@ -336,6 +340,7 @@ impl Default for Audit {
             segment_bytes: 64 << 20,
             buffer_bytes: 16 << 20,
             archive: Archive::default(),
+            retention: Retention::default(),
             digest: Digest::default(),
             origin: "onevault".into(),
             checkpoint_interval_ms: 10_000,

@@ -57,6 +57,8 @@ pub const AUDIT_WAITING_BYTES: &str = "onevault_audit_waiting_bytes";
 pub const AUDIT_UNSEALED_BYTES: &str = "onevault_audit_unsealed_bytes";
 /// Gauge, seconds: since the last time that everything before was in the archive.
 pub const AUDIT_UNSEALED_SECONDS: &str = "onevault_audit_unsealed_seconds";
+/// Gauge, seconds, `customer`: for how long its log should have been reviewed; 0: it is in time.
+pub const AUDIT_REVIEW_OVERDUE_SECONDS: &str = "onevault_audit_review_overdue_seconds";
 /// Counter: statements refused because the log could not be written.
 pub const AUDIT_REFUSED_TOTAL: &str = "onevault_audit_refused_total";
 /// Counter, `what` (`customers`, `certificates`), `outcome`: reloads.
@@ -91,6 +93,11 @@ pub fn start_metrics() -> Result<PrometheusHandle, String> {
     describe_gauge!(AUDIT_WAITING_BYTES, Unit::Bytes, "Audit records accepted that are not on disk yet");
     describe_gauge!(AUDIT_UNSEALED_BYTES, Unit::Bytes, "Audit journal that is not in the archive yet");
     describe_gauge!(AUDIT_UNSEALED_SECONDS, Unit::Seconds, "Since everything before was in the archive");
+    describe_gauge!(
+        AUDIT_REVIEW_OVERDUE_SECONDS,
+        Unit::Seconds,
+        "Since a customer's audit log should have been reviewed"
+    );
     describe_counter!(AUDIT_REFUSED_TOTAL, "Statements refused because the audit log could not be written");
     describe_counter!(RELOADS_TOTAL, "Reloads, by what was read again and outcome");
     describe_gauge!(CERTIFICATE_EXPIRY, Unit::Seconds, "The earliest end of a certificate shown to clients");

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::vault::{House, Vault};
 use crate::support::{cache, root};
@@ -164,5 +165,61 @@ fn a_hold_is_recorded_and_keeps_keys_from_being_shredded_until_it_is_released() 
     well(&house.vault, &["audit", "verify"]);
     for bad in [&["set", "--reason", " "][..], &["release", "--number", "9", "--reason", "x"]] {
         refused(&house.vault, &strs(&hold(bad)));
+    }
+}
+
+#[test]
+fn a_review_is_signed_off_with_the_checkpoint_and_an_overdue_one_is_told() {
+    let mut house = House::with("reviewed", |options| {
+        options.with(json!({ "audit": { "checkpoint_interval_ms": 200 } }))
+    });
+    let customer = house.tenant.role.clone();
+    house.enter().value("SELECT 'to be looked at'");
+    house.vault.records(&["--grep", "looked", "--kind", "statement"], 1);
+    let status = || house.vault.command(&["audit", "review", "--status", "--customer", &customer]);
+    let told = status();
+    assert!(told.status.success() && said(&told).contains("never reviewed"), "{}", said(&told));
+    let sign = |until: &str| {
+        let words = ["audit", "review", "--customer", &customer, "--until", until, "--by", "Anna Meier"];
+        house.vault.command(&[&words[..], &["--note", "nothing unusual"]].concat())
+    };
+    let begun = Instant::now();
+    let mut signed = sign("0s");
+    while !signed.status.success() {
+        assert!(said(&signed).contains("no signed checkpoint"), "{}", said(&signed));
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        signed = sign("0s");
+    }
+    let act = house.vault.audit(&["--kind", "review", "--customer", &customer]).remove(0);
+    let detail = act["status_detail"].as_str().unwrap();
+    assert!(
+        detail.contains("by Anna Meier, checkpoint of") && detail.contains("nothing unusual"),
+        "{detail}"
+    );
+    assert_eq!(act["actor.user.name"], "Anna Meier");
+    let root = detail.split("root ").nth(1).unwrap().get(..64).unwrap().to_owned();
+    let listed = well(&house.vault, &["audit", "review", "--list", "--customer", &customer]);
+    assert!(listed.contains(&root) && listed.lines().count() == 1, "{listed}");
+    assert!(said(&status()).contains("reviewed up to"));
+    for (until, word) in [("2100-01-01", "not happened"), ("2020-01-01", "reviewed up to")] {
+        let refused = sign(until);
+        assert!(!refused.status.success() && said(&refused).contains(word), "{}", said(&refused));
+    }
+    assert!(!house.vault.http("/metrics").contains("review_overdue_seconds"), "nobody asks");
+
+    // Reviewed a long time ago, of a customer that has to be reviewed every day.
+    house.vault.stop();
+    let folder = house.vault.dir.0.join("customers").join(&customer).join("config.yaml");
+    let mut config: Value = serde_json::from_str(&fs::read_to_string(&folder).unwrap()).unwrap();
+    config["audit"] = json!({ "review_interval": "1d" });
+    fs::write(&folder, config.to_string()).unwrap();
+    let keys = house.vault.dir.0.join("audit/keys");
+    assert!(keys.is_dir());
+    house.vault.launch();
+    let begun = Instant::now();
+    let line = format!("onevault_audit_review_overdue_seconds{{customer=\"{customer}\"}} 0");
+    while !house.vault.http("/metrics").contains(&line) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{}", house.vault.http("/metrics"));
+        std::thread::sleep(Duration::from_millis(50));
     }
 }

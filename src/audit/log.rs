@@ -20,7 +20,7 @@ use super::evidence;
 use super::gate::{Gate, SHARDS, Shard, Ticket, Waiter, now_ns};
 use super::health::{Health, State, Unavailable};
 use super::journal::{Header, SEGMENT_BYTES_MIN, segment_name, sha256};
-use super::keeping::Keeper;
+use super::keeping::{Keeper, Policies, Rules};
 use super::keys::Keyring;
 use super::notary::salts::RingSalts;
 use super::notary::{self, Life};
@@ -42,6 +42,7 @@ struct Open {
     close_limit: Duration,
     boot: [u8; 16],
     keyring: Arc<Keyring>,
+    rules: Arc<Rules>,
     notary: OnceLock<Life>,
     archive: OnceLock<archive::Life>,
     digest: OnceLock<digest::Life>,
@@ -179,9 +180,9 @@ impl Log {
         let watched = Arc::clone(&gate);
         std::thread::Builder::new().name("audit-watch".into()).spawn(move || watch(&watched, stall))?;
         attend::start(&gate, &keyring, config.directory.clone())?;
-        Keeper::start(config.directory.clone(), &gate, &keyring)?;
+        let rules = Keeper::start(config.directory.clone(), &gate, &keyring)?;
         let (notary, archive, digest) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Ok(Self(Some(Arc::new(Open { gate, close_limit, boot, keyring, notary, archive, digest }))))
+        Ok(Self(Some(Arc::new(Open { gate, close_limit, boot, keyring, rules, notary, archive, digest }))))
     }
 
     /// A log that records nothing: for measurements and tests of other things.
@@ -206,6 +207,13 @@ impl Log {
     #[must_use]
     pub fn keyring(&self) -> Option<Arc<Keyring>> {
         self.0.as_ref().map(|open| Arc::clone(&open.keyring))
+    }
+
+    /// Says what holds for each log; the first word stays. Until then nothing is overdue.
+    pub fn keep(&self, policies: Policies) {
+        if let Some(open) = &self.0 {
+            open.rules.set(policies);
+        }
     }
 
     /// The log of one session. Writes nothing yet; see [`SessionLog::opened`].

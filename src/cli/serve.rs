@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{ConfigFile, Failure, Progress, finish};
 use crate::audit::Log;
+use crate::audit::keeping::policies;
 use crate::backend::{Cancels, Pools};
 use crate::config::{Certificate, Config};
 #[cfg(feature = "console")]
@@ -41,6 +42,8 @@ fn serve(args: &Args) -> Result<ExitCode, Failure> {
     let reading = Progress::start("reading the customers' files");
     let (customers, _) = Reloader::open(config.customers.configurations_dir.clone());
     drop(reading);
+    let (catalogues, retention) = (customers.catalogues(), config.audit.retention);
+    audit.keep(Box::new(move || policies(&catalogues.load(), retention)));
     audit
         .start_digests(&config.audit, customers.catalogues())
         .map_err(|error| Failure::Message(error.to_string()))?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{Context, SHA256};
 
 use super::files::References;
+use super::keeping::{self, Keeping};
 use super::schema::{self, File};
 use super::{
     Customer, DatabaseRule, DigestRules, JwtIssuer, Limits, Login, RESERVED_DATABASE, Server, SslMode, Token,
@@ -73,6 +74,12 @@ pub(super) fn customer(source: &Source<'_>, file: File) -> Result<Customer, Vec<
         pin_functions: file.pool.pin_functions.into_iter().map(|name| name.0.0).collect(),
         audit_mode: file.audit.mode,
         audit_parameters: file.audit.parameters,
+        audit_keeping: Keeping {
+            statement: file.audit.retention.statement,
+            session: file.audit.retention.session,
+            event: file.audit.retention.event,
+            review_interval: file.audit.review_interval,
+        },
         digest: digest(file.audit.digest),
         features: file.features.into_iter().collect(),
         branding: file.branding.into_iter().collect(),
@@ -331,6 +338,21 @@ impl Builder<'_> {
             && mode != AuditMode::WriteAhead
         {
             self.fault(&["audit", "mode"], format!("`mode` must be write_ahead: {clause} demands it"));
+        }
+        let Keeping { statement, session, event, review_interval } = customer.audit_keeping;
+        if let Some((least, clause)) = keeping::least_age(&customer.compliance) {
+            for (class, age) in [("statement", statement), ("session", session), ("event", event)] {
+                if age.is_some_and(|age| age < least) {
+                    let text = format!("`{class}` must be at least {least}: {clause} demands it");
+                    self.fault(&["audit", "retention", class], text);
+                }
+            }
+        }
+        if let Some((longest, clause)) = keeping::longest_interval(&customer.compliance)
+            && review_interval.is_some_and(|interval| interval > longest)
+        {
+            let text = format!("`review_interval` must be at most {longest}: {clause} demands it");
+            self.fault(&["audit", "review_interval"], text);
         }
     }
 }

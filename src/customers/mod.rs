@@ -7,6 +7,7 @@
 mod build;
 pub mod edit;
 pub mod files;
+pub mod keeping;
 pub mod reload;
 mod schema;
 mod secret;
@@ -86,6 +87,8 @@ pub struct Customer {
     pub audit_parameters: Option<Parameters>,
     /// What of its days somebody should look at, where it says so itself.
     pub digest: DigestRules,
+    /// How long its records are kept and how often they are reviewed, where it says so itself.
+    pub audit_keeping: keeping::Keeping,
     /// Switches of the platform, passed on as they are.
     pub features: HashMap<String, bool>,
     /// How the platform's pages look for this customer.

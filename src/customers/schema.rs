@@ -16,7 +16,7 @@ use time::format_description::well_known::Rfc3339;
 use super::secret::Reference;
 use super::{SslMode, Status};
 use crate::auth::{scram, token};
-use crate::config::{AuditMode, Hours, Parameters, PoolMode, Zone};
+use crate::config::{Age, AuditMode, Hours, Parameters, PoolMode, Zone};
 use crate::ids::{CustomerId, DatabaseName, LoginName, RoleName};
 
 /// The whole file.
@@ -175,11 +175,22 @@ pub(super) struct Pool {
     pub(super) pin_functions: Vec<Text<FunctionName>>,
 }
 
+/// Classes that are not named are kept as the frameworks and the configuration say.
+#[derive(Debug, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct OwnRetention {
+    pub(super) statement: Option<Age>,
+    pub(super) session: Option<Age>,
+    pub(super) event: Option<Age>,
+}
+
 #[derive(Debug, Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Audit {
     pub(super) mode: Option<AuditMode>,
     pub(super) parameters: Option<Parameters>,
+    pub(super) retention: OwnRetention,
+    pub(super) review_interval: Option<Age>,
     pub(super) digest: Digest,
 }
 

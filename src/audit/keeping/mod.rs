@@ -6,17 +6,25 @@
 //!
 //! ```text
 //! register.rs   decisions, one a line, chained with a keyed hash     wishes.rs  carries out what is asked for
+//! review.rs     who has looked, and where somebody should have
 //! ```
 
 pub mod register;
+pub mod review;
 mod wishes;
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::archive::name::OWN_LOG;
 use super::mailbox::{self, Asked};
+use crate::config::Retention;
+use crate::customers::Catalogue;
 use crate::ids::CustomerId;
 pub(super) use wishes::Keeper;
 
@@ -42,6 +50,21 @@ pub enum Wish {
         /// Who says so.
         by: String,
     },
+    /// Somebody has looked through a log.
+    Review {
+        /// The log.
+        customer: String,
+        /// From this time on; by default from where the last review ended.
+        since_ns: Option<u64>,
+        /// Up to this time.
+        until_ns: u64,
+        /// Who looked.
+        by: String,
+        /// Who says so.
+        user: String,
+        /// What there is to say.
+        note: String,
+    },
     /// A hold ends.
     Release {
         /// The log.
@@ -59,7 +82,9 @@ impl Wish {
     /// The log that it concerns.
     fn customer(&self) -> &str {
         match self {
-            Self::Hold { customer, .. } | Self::Release { customer, .. } => customer,
+            Self::Hold { customer, .. } | Self::Review { customer, .. } | Self::Release { customer, .. } => {
+                customer
+            }
         }
     }
 
@@ -71,6 +96,56 @@ impl Wish {
         }
         Ok(())
     }
+}
+
+/// What holds for one log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// How long its records are kept.
+    pub retention: Retention,
+    /// How often somebody has to look; `None`: nobody asks.
+    pub review_every: Option<Duration>,
+}
+
+/// Says what holds for each log at this moment.
+pub type Policies = Box<dyn Fn() -> BTreeMap<String, Policy> + Send + Sync>;
+
+/// What was said of that, once it was.
+#[derive(Default)]
+pub(super) struct Rules(OnceLock<Policies>);
+
+impl Rules {
+    /// Sets it; the first word stays.
+    pub(super) fn set(&self, policies: Policies) {
+        if self.0.set(policies).is_err() {
+            tracing::error!("what holds for the audit logs was said twice");
+        }
+    }
+
+    /// What holds now; `None`: nobody has said so yet.
+    fn get(&self) -> Option<BTreeMap<String, Policy>> {
+        self.0.get().map(|policies| policies())
+    }
+}
+
+impl fmt::Debug for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Rules").field(&self.0.get().is_some()).finish()
+    }
+}
+
+/// What holds for each log: the customers', and the vault's own.
+#[must_use]
+pub fn policies(catalogue: &Catalogue, default: Retention) -> BTreeMap<String, Policy> {
+    let of = |customer: &crate::customers::Customer| Policy {
+        retention: customer.retention(default),
+        review_every: customer.review_interval(),
+    };
+    let customers = catalogue.customers.iter();
+    let mut policies: BTreeMap<String, Policy> =
+        customers.map(|(id, customer)| (id.as_str().to_owned(), of(customer))).collect();
+    policies.insert(OWN_LOG.to_owned(), Policy { retention: default, review_every: None });
+    policies
 }
 
 /// The folder of decisions in a log's.

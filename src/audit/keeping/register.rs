@@ -43,6 +43,23 @@ pub enum Act {
         /// Who said so.
         by: String,
     },
+    /// Somebody has looked through a log.
+    Review {
+        /// The log.
+        customer: String,
+        /// From.
+        since_ns: u64,
+        /// Up to.
+        until_ns: u64,
+        /// Records that the signed checkpoint covered.
+        size: u64,
+        /// Its root, in hexadecimal digits.
+        root: String,
+        /// Who looked.
+        by: String,
+        /// What there was to say.
+        note: String,
+    },
     /// A hold has ended.
     Release {
         /// Number of its decision.
@@ -177,6 +194,7 @@ impl Register {
                     by: by.clone(),
                     released: None,
                 }),
+                Act::Review { .. } => {}
                 Act::Release { number, reason, by } => {
                     if let Some(hold) = holds.iter_mut().find(|hold| hold.number == *number) {
                         hold.released = Some((decision.time_ns, reason.clone(), by.clone()));

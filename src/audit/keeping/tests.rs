@@ -159,3 +159,46 @@ fn keys_of_held_records_stay_also_when_nobody_can_tell_what_is_held() {
     assert!(shred().unwrap().contains("shredded"));
     let _: Arc<Keyring> = log.keyring().unwrap();
 }
+
+#[test]
+fn a_log_that_nobody_reviews_in_time_is_told_once_and_again_after_the_next_review() {
+    use super::super::entry::{Entry, decode};
+    use super::super::tests::bodies;
+    let folder = Folder::new();
+    let log = Log::open(&folder.config(), "node").unwrap();
+    log.session(&who(1)).opened().unwrap();
+    let every = Duration::from_millis(1);
+    let policy = Policy { retention: Retention::default(), review_every: Some(every) };
+    log.keep(Box::new(move || [("one_spa".to_owned(), policy), ("one_barn".to_owned(), policy)].into()));
+    let told = || {
+        let entries = bodies(&folder);
+        let is_overdue = |body: &&Vec<u8>| {
+            matches!(decode(body), Ok(Entry::Event(event))
+                if event.kind == super::super::EventKind::ReviewOverdue && event.customer.kept == b"one_spa")
+        };
+        entries.iter().filter(is_overdue).count()
+    };
+    wait(|| (told() == 1).then_some(()));
+    std::thread::sleep(Duration::from_millis(1_200));
+    log.close();
+    assert_eq!(told(), 1, "once");
+    let keyring = Keyring::of_log(&folder.config()).unwrap();
+    let policies = [("one_spa".to_owned(), policy)].into();
+    let standing = review::standings(&folder.0, &keyring, &policies).unwrap().remove("one_spa").unwrap();
+    assert!(!standing.is_reviewed && standing.overdue > Duration::from_secs(1));
+    let mut register = Register::read(&folder.0, &keyring).unwrap();
+    let review = Act::Review {
+        customer: "one_spa".to_owned(),
+        since_ns: 0,
+        until_ns: super::super::gate::now_ns(),
+        size: 1,
+        root: "00".to_owned(),
+        by: "anna".to_owned(),
+        note: String::new(),
+    };
+    register.decide(&keyring, review).unwrap();
+    let hourly = Policy { review_every: Some(Duration::from_secs(3_600)), ..policy };
+    let policies = [("one_spa".to_owned(), hourly)].into();
+    let standing = review::standings(&folder.0, &keyring, &policies).unwrap().remove("one_spa").unwrap();
+    assert!(standing.is_reviewed && standing.overdue.is_zero());
+}

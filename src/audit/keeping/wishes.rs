@@ -3,22 +3,28 @@
 //! What always holds: what is asked for is decided, recorded in the log of its customer, and then answered, in this order. A
 //! process that ends in between finds the request again; a decision may then be there twice, and is never missing.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::gate::Gate;
 use super::super::keys::Keyring;
 use super::super::mailbox;
-use super::super::record::{Event, EventKind};
+use super::super::record::{Event, EventKind, Outcome};
 use super::super::render::rfc3339;
 use super::super::scribe::Scribe;
 use super::register::{Act, Register};
-use super::{OWN_LOG, REQUESTS_NAME, Wish, folder_of};
+use super::review::{sign_off, standings};
+use super::{OWN_LOG, REQUESTS_NAME, Rules, Wish, folder_of};
+use crate::telemetry;
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_millis(500);
+
+/// How often it looks which logs should have been reviewed.
+const REVIEWS_EVERY: Duration = Duration::from_secs(60);
 
 /// Carries out wishes.
 #[derive(Debug)]
@@ -26,6 +32,9 @@ pub(in crate::audit) struct Keeper {
     directory: PathBuf,
     keyring: Arc<Keyring>,
     scribe: Scribe,
+    rules: Arc<Rules>,
+    /// Up to when logs were reviewed of which it was told that they are overdue.
+    told: HashMap<String, u64>,
 }
 
 impl Keeper {
@@ -34,17 +43,23 @@ impl Keeper {
         directory: PathBuf,
         gate: &Arc<Gate>,
         keyring: &Arc<Keyring>,
-    ) -> io::Result<()> {
-        let Some(scribe) = Scribe::of(gate) else { return Ok(()) };
-        let keeper = Self { directory, keyring: Arc::clone(keyring), scribe };
+    ) -> io::Result<Arc<Rules>> {
+        let rules: Arc<Rules> = Arc::default();
+        let Some(scribe) = Scribe::of(gate) else { return Ok(rules) };
+        let (keyring, own) = (Arc::clone(keyring), Arc::clone(&rules));
+        let mut keeper = Self { directory, keyring, scribe, rules: own, told: HashMap::new() };
         let gate = Arc::clone(gate);
         let live = move || {
+            let mut looked: Option<Instant> = None;
             while !gate.wait_finished(EVERY) {
                 keeper.look();
+                if looked.is_none_or(|looked| looked.elapsed() > REVIEWS_EVERY) && keeper.look_at_reviews() {
+                    looked = Some(Instant::now());
+                }
             }
         };
         std::thread::Builder::new().name("audit-keeping".into()).spawn(live)?;
-        Ok(())
+        Ok(rules)
     }
 
     /// Carries out what is waiting.
@@ -65,6 +80,48 @@ impl Keeper {
         }
     }
 
+    /// Says which logs should have been reviewed by now: in figures, and each once in its log. `false`: too early to tell.
+    fn look_at_reviews(&mut self) -> bool {
+        let Some(policies) = self.rules.get() else { return false };
+        let standings = match standings(&self.directory, &self.keyring, &policies) {
+            Ok(standings) => standings,
+            Err(error) => {
+                tracing::error!(error, "nobody can tell which logs should be reviewed");
+                return true;
+            }
+        };
+        for (log, standing) in standings {
+            if standing.every.is_some() {
+                metrics::gauge!(telemetry::AUDIT_REVIEW_OVERDUE_SECONDS, "customer" => log.clone())
+                    .set(telemetry::gauge(standing.overdue.as_secs()));
+            }
+            let is_told = self.told.get(&log) == Some(&standing.reviewed_ns);
+            if standing.overdue.is_zero() || is_told {
+                continue;
+            }
+            if let Err(why) = self.tell_overdue(&log, standing.reviewed_ns) {
+                tracing::warn!(why, "an overdue review is not recorded yet");
+                return false;
+            }
+            self.told.insert(log, standing.reviewed_ns);
+        }
+        true
+    }
+
+    /// The one place that says that a review is overdue.
+    fn tell_overdue(&self, customer: &str, reviewed_ns: u64) -> Result<(), String> {
+        let since = rfc3339(reviewed_ns);
+        tracing::warn!(customer, since, "the audit log should have been reviewed by now");
+        let detail = format!("nobody has reviewed what was recorded since {since}");
+        let outcome = Outcome::Unknown;
+        self.scribe.record(&Event {
+            customer,
+            outcome,
+            detail: detail.as_bytes(),
+            ..Event::new(EventKind::ReviewOverdue)
+        })
+    }
+
     fn carry_out(&self, wish: &Wish) -> Result<String, String> {
         match wish {
             Wish::Hold { customer, since_ns, until_ns, reason, by } => {
@@ -82,6 +139,14 @@ impl Keeper {
                 let range = range(*since_ns, *until_ns);
                 let detail = format!("hold {number} on {customer}, {range}: {reason}");
                 self.record(EventKind::HoldSet, customer, by, &detail)?;
+                Ok(detail)
+            }
+            Wish::Review { customer, since_ns, until_ns, by, user, note } => {
+                let mut register = self.register()?;
+                let (act, detail) =
+                    sign_off(&self.directory, &register, (customer, *since_ns, *until_ns), (by, note))?;
+                register.decide(&self.keyring, act)?;
+                self.record(EventKind::Review, customer, by, &format!("{detail}; told by {user}"))?;
                 Ok(detail)
             }
             Wish::Release { customer, number, reason, by } => self.release(customer, *number, reason, by),

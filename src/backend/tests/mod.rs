@@ -54,6 +54,7 @@ fn customer(id: &str, backends_max: Option<usize>) -> Customer {
         tokens: Vec::new(),
         jwt: None,
         compliance: Vec::new(),
+        audit_keeping: crate::customers::keeping::Keeping::default(),
         limits: Limits { backends_max, ..Limits::default() },
         wait_timeout: None,
         stateless_functions: Vec::new(),

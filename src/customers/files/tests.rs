@@ -369,3 +369,37 @@ fn what_pooling_cannot_do_is_refused_with_its_place() {
         of("pool: {wait_timeout_ms: 0, mode: transactoin}\nlimits: {statement_timeout_ms: 86400001}\n");
     assert!(found.iter().any(|problem| problem.contains("did you mean `transaction`?")), "{found:?}");
 }
+
+#[test]
+fn a_framework_names_how_long_records_are_kept_at_least_and_how_often_they_are_reviewed() {
+    let check = |compliance: &str, audit: &str| {
+        let text = format!("{}compliance: [{compliance}]\naudit: {{{audit}}}\n", text("one"));
+        parse("one", Path::new("."), &text, References::Leave)
+    };
+    let age = |text: &str| crate::config::Age::parse(text).unwrap();
+    for (compliance, audit, word) in [
+        ("hipaa", "retention: {event: 5y}", "`event` must be at least 6y: HIPAA 164.316(b)(2)(i) demands it"),
+        ("pci, hipaa", "retention: {session: 2y}", "`session` must be at least 6y: HIPAA"),
+        ("sox, hipaa", "retention: {statement: 6y}", "`statement` must be at least 7y: SOX"),
+        ("pci", "retention: {statement: 300d}", "`statement` must be at least 1y: PCI DSS 10.5.1"),
+        ("pci", "review_interval: 7d", "`review_interval` must be at most 1d: PCI DSS 10.4.1 demands it"),
+        ("gdpr", "retention: {statement: 7m}", "it must be a time such as 90d"),
+    ] {
+        let faults = check(compliance, audit).unwrap_err();
+        assert!(faults.iter().any(|fault| fault.text.contains(word) && fault.place.line > 1), "{faults:?}");
+    }
+    let default = crate::config::Retention::default();
+    let of = |compliance: &str, audit: &str| check(compliance, audit).unwrap().retention(default);
+    assert_eq!(of("gdpr", ""), default);
+    assert_eq!(of("hipaa", "").session, age("6y"), "longer than the default");
+    assert_eq!(of("hipaa", "retention: {session: forever}").session, age("forever"));
+    assert_eq!(of("gdpr", "retention: {statement: 30d}").statement, age("30d"));
+    let days = |compliance: &str, audit: &str| {
+        check(compliance, audit).unwrap().review_interval().map(|interval| interval.as_secs() / 86_400)
+    };
+    assert_eq!([days("pci, hipaa", ""), days("hipaa", ""), days("sox", "")], [Some(1), Some(7), None]);
+    assert_eq!(
+        [days("hipaa", "review_interval: 30d"), days("gdpr", "review_interval: 2w")],
+        [Some(30), Some(14)]
+    );
+}
