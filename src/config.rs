@@ -7,6 +7,7 @@
 mod attention;
 mod hours;
 mod load;
+mod modes;
 mod problem;
 mod retention;
 mod typed;
@@ -21,6 +22,7 @@ pub use attention::Digest;
 pub use hours::{Hours, Local, Zone};
 pub(crate) use load::{DAY_MS, FRESH_IS_SESSION};
 pub use load::{is_host_name, load};
+pub use modes::{AuditMode, Parameters};
 pub use problem::{Fault, Place, Problem, Problems};
 pub use retention::{Age, Retention};
 #[cfg(test)]
@@ -382,30 +384,6 @@ impl Default for Archive {
             journal_keep_h: 24,
         }
     }
-}
-
-/// How durable a record is, and when.
-#[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
-#[serde(rename_all = "snake_case")]
-pub enum AuditMode {
-    /// On disk within 50 ms; a full buffer makes statements wait, it never drops.
-    Buffered,
-    /// On disk before the client sees `ReadyForQuery`.
-    Acknowledged,
-    /// The intent is on disk before the statement's bytes reach the database.
-    WriteAhead,
-}
-
-/// What of values reaches the log: literals, parameters, messages of errors.
-#[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
-#[serde(rename_all = "snake_case")]
-pub enum Parameters {
-    /// All, but for passwords that DDL sets.
-    Full,
-    /// A keyed hash of each, by which equal ones are found.
-    Masked,
-    /// Nothing.
-    None,
 }
 
 /// Limits of the SQL console: what an auditor may cost.

@@ -32,6 +32,7 @@ pub use super::archive::span::Span;
 use super::arrow::Leaf;
 use super::evidence::folder_of;
 use super::join::{BadBody, Lost, Shown, Whole};
+use super::keeping::retention::expired;
 use super::keys::Keyring;
 use super::notary::Trouble;
 use super::notary::state::State;
@@ -268,7 +269,19 @@ impl History {
         let place =
             place::open_to_read(audit).map_err(|error| HistoryError::Place("(all)".to_owned(), error))?;
         let gone = signed.logs.iter().map(|(log, sizes)| (log.clone(), sizes.gone(Some(&keyring))));
-        let gone = gone.filter(|(_, gone)| !gone.is_empty()).collect();
+        let mut gone: BTreeMap<String, Vec<(u64, u64)>> = gone.filter(|(_, gone)| !gone.is_empty()).collect();
+        for log in archived.logs.keys() {
+            // Where that cannot be told, what is missing is missing.
+            let expired = expired(&audit.directory, &keyring, log).unwrap_or_else(|error| {
+                tracing::error!(error, "nobody can tell which records went by their age");
+                Vec::new()
+            });
+            if !expired.is_empty() {
+                let all = gone.entry(log.clone()).or_default();
+                all.extend(expired);
+                all.sort_unstable();
+            }
+        }
         Ok(Self { journal: audit.directory.clone(), keyring, place, archived, gone })
     }
 

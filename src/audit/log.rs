@@ -15,7 +15,6 @@ use super::attend::{self, Hook};
 use super::body::{self, put_name, wide};
 use super::digest::life as digest;
 use super::disk::{Directory, Disk, FolderError};
-use super::entry::{Bytes, LogStart};
 use super::evidence;
 use super::gate::{Gate, SHARDS, Shard, Ticket, Waiter, now_ns};
 use super::health::{Health, State, Unavailable};
@@ -26,7 +25,7 @@ use super::notary::salts::RingSalts;
 use super::notary::{self, Life};
 use super::open_error::OpenError;
 use super::record::{Event, Long, Statement, Stream, TEXT_INLINE_BYTES_MAX, Who};
-use super::recovery::{Damage, Recovered, recover};
+use super::recovery::{Damage, Recovered, log_start, recover};
 use super::seal::Sealer;
 use super::writer::{Pace, Writer, watch};
 use crate::config;
@@ -180,7 +179,7 @@ impl Log {
         let watched = Arc::clone(&gate);
         std::thread::Builder::new().name("audit-watch".into()).spawn(move || watch(&watched, stall))?;
         attend::start(&gate, &keyring, config.directory.clone())?;
-        let rules = Keeper::start(config.directory.clone(), &gate, &keyring)?;
+        let rules = Keeper::start(config.clone(), &gate, &keyring)?;
         let (notary, archive, digest) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         Ok(Self(Some(Arc::new(Open { gate, close_limit, boot, keyring, rules, notary, archive, digest }))))
     }
@@ -302,21 +301,6 @@ impl Log {
             open.close();
         }
     }
-}
-
-fn log_start(recovered: &Recovered, boot: [u8; 16], node: &str) -> Vec<u8> {
-    let text = |text: &'static str| Bytes { kept: text.as_bytes(), bytes: wide(text.len()) };
-    let start = LogStart {
-        time_ns: now_ns(),
-        boot,
-        node: Bytes { kept: node.as_bytes(), bytes: wide(node.len()) },
-        previous_end: text(recovered.previous_end),
-        bytes_cut: recovered.bytes_cut,
-        program: text(concat!("onevault ", env!("CARGO_PKG_VERSION"))),
-    };
-    let mut body = Vec::new();
-    body::put_log_start(&mut body, &start);
-    body
 }
 
 /// Each thread keeps to one buffer, so that workers do not wait for one another.

@@ -6,9 +6,9 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::body::wide;
+use super::body::{self, wide};
 use super::disk::{Directory, Disk};
-use super::entry::is_log_stop;
+use super::entry::{Bytes, LogStart, is_log_stop};
 use super::gate::now_ns;
 use super::journal::{HEADER_BYTES, Header, Link};
 use super::segment::{Segment, Step, Tail};
@@ -117,4 +117,20 @@ fn first_segment(disk: &mut Directory, (boot, node): ([u8; 16], &str), bytes: u6
     with_patience(|| disk.rotate(&header))?;
     let link = Link { record: 1, chain: header.chain(), salt: header.salt };
     Ok(Position { segment: 1, offset: wide(HEADER_BYTES), end: bytes, link })
+}
+
+/// The record of a start.
+pub(super) fn log_start(recovered: &Recovered, boot: [u8; 16], node: &str) -> Vec<u8> {
+    let text = |text: &'static str| Bytes { kept: text.as_bytes(), bytes: wide(text.len()) };
+    let start = LogStart {
+        time_ns: now_ns(),
+        boot,
+        node: Bytes { kept: node.as_bytes(), bytes: wide(node.len()) },
+        previous_end: text(recovered.previous_end),
+        bytes_cut: recovered.bytes_cut,
+        program: text(concat!("onevault ", env!("CARGO_PKG_VERSION"))),
+    };
+    let mut body = Vec::new();
+    body::put_log_start(&mut body, &start);
+    body
 }

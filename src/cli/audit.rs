@@ -11,6 +11,7 @@ mod export;
 mod hold;
 mod keys;
 mod proofs;
+mod retention;
 mod review;
 
 use std::collections::VecDeque;
@@ -79,6 +80,8 @@ enum Command {
     Export(Box<export::Export>),
     /// Keep records whatever their age, end that, or show what is kept so
     Hold(hold::Args),
+    /// Let go what is older than it is kept, or show what that is
+    Retention(retention::Args),
     /// Sign off that somebody has looked through a log, or show where nobody has
     Review(review::Args),
     /// Destroy a customer's keys: its records up to now become unreadable, the log stays whole
@@ -169,6 +172,7 @@ pub fn run(args: &Args) -> ExitCode {
         Command::Keys(args) => keys::run(args),
         Command::Export(args) => export::export(args),
         Command::Hold(args) => hold::run(args),
+        Command::Retention(args) => retention::run(args),
         Command::Review(args) => review::run(args),
         Command::Shred(args) => keys::shred(args),
     })

@@ -6,10 +6,12 @@
 //!
 //! ```text
 //! register.rs   decisions, one a line, chained with a keyed hash     wishes.rs  carries out what is asked for
+//! retention.rs  what is older than it is kept goes
 //! review.rs     who has looked, and where somebody should have
 //! ```
 
 pub mod register;
+pub mod retention;
 pub mod review;
 mod wishes;
 
@@ -65,6 +67,8 @@ pub enum Wish {
         /// What there is to say.
         note: String,
     },
+    /// What is older than it is kept goes now.
+    Retention {},
     /// A hold ends.
     Release {
         /// The log.
@@ -85,6 +89,7 @@ impl Wish {
             Self::Hold { customer, .. } | Self::Review { customer, .. } | Self::Release { customer, .. } => {
                 customer
             }
+            Self::Retention {} => OWN_LOG,
         }
     }
 

@@ -5,10 +5,11 @@
 //! was put back as it was some decisions ago; the log's own records, which name each decision, show that.
 //!
 //! The first line says the version, each further one is 64 hex digits, a space, and a JSON object; the digits are the MAC
-//! of the digits of the line before (of the first line: 64 zeros) and the object.
+//! of the digits of the line before (of the first line: 64 zeros, or the log's name behind zeros) and the object.
 
+use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,8 @@ use super::super::render::hex;
 use super::folder_of;
 
 const FILE_NAME: &str = "register";
+/// The folder of what went, a file for each log.
+const EXPIRED_NAME: &str = "expired";
 const FIRST_LINE: &str = "onevault keeping 1";
 /// A longer file is not read.
 const BYTES_MAX: u64 = 256 << 20;
@@ -30,6 +33,8 @@ const BYTES_MAX: u64 = 256 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Act {
+    /// The first one, where nothing else was decided before records went by their age.
+    Begin {},
     /// Records of a log from one time to before another must not go.
     Hold {
         /// The log.
@@ -42,6 +47,17 @@ pub enum Act {
         reason: String,
         /// Who said so.
         by: String,
+    },
+    /// Records of a log went by their age.
+    Expire {
+        /// The log.
+        customer: String,
+        /// Place of the first.
+        first: u64,
+        /// Place of the last.
+        last: u64,
+        /// They ended before.
+        until_ns: u64,
     },
     /// Somebody has looked through a log.
     Review {
@@ -106,6 +122,8 @@ pub struct Hold {
 pub struct Register {
     path: PathBuf,
     key: Option<hmac::Key>,
+    /// What the chain begins with.
+    seed: String,
     decisions: Vec<Decision>,
     /// The file's text.
     text: String,
@@ -123,7 +141,20 @@ impl Register {
     /// # Errors
     /// Why it cannot be relied on, in words; then everything counts as held.
     pub fn read(directory: &Path, keyring: &Keyring) -> Result<Self, String> {
-        let path = folder_of(directory).join(FILE_NAME);
+        Self::open(folder_of(directory).join(FILE_NAME), keyring, "")
+    }
+
+    /// Reads what went of a log by its age. Where nothing ever did it is empty.
+    ///
+    /// # Errors
+    /// As [`Register::read`].
+    pub fn of_log(directory: &Path, keyring: &Keyring, log: &str) -> Result<Self, String> {
+        Self::open(folder_of(directory).join(EXPIRED_NAME).join(log), keyring, log)
+    }
+
+    fn open(path: PathBuf, keyring: &Keyring, name: &str) -> Result<Self, String> {
+        // So that no file can stand in another's place.
+        let seed = format!("{name:0>64}");
         let bad = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
         let key = keyring.keeping_key(false).map_err(|error| bad(&error))?;
         let key = key.map(|key| hmac::Key::new(hmac::HMAC_SHA256, key.as_slice()));
@@ -135,15 +166,17 @@ impl Register {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return match key {
-                    Some(_) => Err(bad(&"it is missing, and was begun")),
-                    None => Ok(Self { path, key, decisions: Vec::new(), text: format!("{FIRST_LINE}\n") }),
+                    Some(_) if name.is_empty() => Err(bad(&"it is missing, and was begun")),
+                    Some(_) | None => {
+                        Ok(Self { path, key, seed, decisions: Vec::new(), text: format!("{FIRST_LINE}\n") })
+                    }
                 };
             }
             Err(error) => return Err(bad(&error)),
         }
         let key = key.ok_or_else(|| bad(&"the keyring does not have its key"))?;
-        let decisions = parse(&text, &key).ok_or_else(|| bad(&"it is not as it was written"))?;
-        Ok(Self { path, key: Some(key), decisions, text })
+        let decisions = parse(&text, &key, &seed).ok_or_else(|| bad(&"it is not as it was written"))?;
+        Ok(Self { path, key: Some(key), seed, decisions, text })
     }
 
     /// Adds a decision, for good. Answers its number.
@@ -151,6 +184,19 @@ impl Register {
     /// # Errors
     /// Why it cannot be written; nothing was decided then.
     pub fn decide(&mut self, keyring: &Keyring, act: Act) -> Result<u64, String> {
+        self.decide_all(keyring, [act])?;
+        Ok(number(self.decisions.len()))
+    }
+
+    /// Adds decisions, all of them or none, for good.
+    ///
+    /// # Errors
+    /// Why they cannot be written; nothing was decided then.
+    pub fn decide_all(
+        &mut self,
+        keyring: &Keyring,
+        acts: impl IntoIterator<Item = Act>,
+    ) -> Result<(), String> {
         let key = match &self.key {
             Some(key) => key.clone(),
             None => {
@@ -159,17 +205,27 @@ impl Register {
                 hmac::Key::new(hmac::HMAC_SHA256, key.as_slice())
             }
         };
-        let decision = Decision { time_ns: now_ns(), act };
-        let object = serde_json::to_string(&decision).map_err(|error| error.to_string())?;
-        let before = self.text.lines().skip(1).last().and_then(|line| line.get(..64));
-        let mac = mac_of(&key, before, &object);
-        let text = format!("{}{mac} {object}\n", self.text);
+        let mut text = self.text.clone();
+        let mut before = text.lines().skip(1).last().and_then(|line| line.get(..64)).map(str::to_owned);
+        let mut decisions = Vec::new();
+        for act in acts {
+            let decision = Decision { time_ns: now_ns(), act };
+            let object = serde_json::to_string(&decision).map_err(|error| error.to_string())?;
+            let mac = mac_of(&key, before.as_deref().unwrap_or(&self.seed), &object);
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{mac} {object}");
+            before = Some(mac);
+            decisions.push(decision);
+        }
+        if decisions.is_empty() {
+            return Ok(());
+        }
         let path = self.path.display();
         replace(&self.path, text.as_bytes()).map_err(|error| format!("{path}: {error}"))?;
         self.key = Some(key);
         self.text = text;
-        self.decisions.push(decision);
-        Ok(number(self.decisions.len()))
+        self.decisions.append(&mut decisions);
+        Ok(())
     }
 
     /// Every decision with its number, the oldest first.
@@ -194,7 +250,7 @@ impl Register {
                     by: by.clone(),
                     released: None,
                 }),
-                Act::Review { .. } => {}
+                Act::Begin {} | Act::Review { .. } | Act::Expire { .. } => {}
                 Act::Release { number, reason, by } => {
                     if let Some(hold) = holds.iter_mut().find(|hold| hold.number == *number) {
                         hold.released = Some((decision.time_ns, reason.clone(), by.clone()));
@@ -221,28 +277,27 @@ fn number(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 
-fn mac_of(key: &hmac::Key, before: Option<&str>, object: &str) -> String {
-    let zeros = "0".repeat(64);
+fn mac_of(key: &hmac::Key, before: &str, object: &str) -> String {
     let mut context = hmac::Context::with_key(key);
-    context.update(before.unwrap_or(&zeros).as_bytes());
+    context.update(before.as_bytes());
     context.update(object.as_bytes());
     hex(context.sign().as_ref())
 }
 
-fn parse(text: &str, key: &hmac::Key) -> Option<Vec<Decision>> {
+fn parse(text: &str, key: &hmac::Key, seed: &str) -> Option<Vec<Decision>> {
     let body = text.strip_suffix('\n')?;
     let mut lines = body.split('\n');
     if lines.next() != Some(FIRST_LINE) {
         return None;
     }
     let mut decisions = Vec::new();
-    let mut before: Option<&str> = None;
+    let mut before = seed;
     for line in lines {
         let (mac, object) = line.split_once(' ')?;
         if mac_of(key, before, object) != mac {
             return None;
         }
-        before = Some(mac);
+        before = mac;
         decisions.push(serde_json::from_str(object).ok()?);
     }
     // It is begun with a decision.

@@ -65,7 +65,7 @@ impl Register {
                 by: by.clone(),
                 note: note.clone(),
             }),
-            Act::Hold { .. } | Act::Release { .. } => None,
+            Act::Begin {} | Act::Hold { .. } | Act::Release { .. } | Act::Expire { .. } => None,
         };
         self.decisions().filter_map(review).collect()
     }

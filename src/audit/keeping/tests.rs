@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::super::history::{History, HistoryError, Wanted};
 use super::super::keys::Keyring;
 use super::super::keys::file::State;
 use super::super::keys::requests::{Request, ask as ask_to_shred};
@@ -12,6 +13,7 @@ use super::super::tests::{Folder, who};
 use super::super::{Log, keys};
 use super::register::{Act, Register};
 use super::*;
+use crate::config;
 
 const REASON: &str = "Meier v. Spa, \"case\" 4711\\";
 
@@ -201,4 +203,118 @@ fn a_log_that_nobody_reviews_in_time_is_told_once_and_again_after_the_next_revie
     let policies = [("one_spa".to_owned(), hourly)].into();
     let standing = review::standings(&folder.0, &keyring, &policies).unwrap().remove("one_spa").unwrap();
     assert!(standing.is_reviewed && standing.overdue.is_zero());
+}
+
+/// A log with records of one_spa in the archive, closed.
+fn archived() -> (Folder, config::Audit, Arc<Keyring>) {
+    let folder = Folder::new();
+    let mut audit = config::Audit { checkpoint_interval_ms: 100, ..folder.config() };
+    (audit.archive.enabled, audit.archive.interval_s) = (true, 1);
+    let log = Log::open(&audit, "node").unwrap();
+    let keyring = log.keyring().unwrap();
+    for session in 1..4 {
+        let mut session = log.session(&who(session));
+        session.opened().unwrap();
+        session.closed("end").unwrap();
+    }
+    wait(|| {
+        let history = History::open(&audit, Arc::clone(&keyring)).unwrap();
+        history.archived_logs().any(|(log, size)| log == "one_spa" && size >= 6).then_some(())
+    });
+    log.close();
+    let keyring = Arc::new(Keyring::of_log(&audit).unwrap());
+    (folder, audit, keyring)
+}
+
+fn count(audit: &config::Audit, keyring: &Arc<Keyring>) -> Result<usize, String> {
+    let history = History::open(audit, Arc::clone(keyring)).map_err(|error| error.to_string())?;
+    let mut found = 0;
+    let read = history.each::<HistoryError>(&Wanted::of("one_spa"), |_| {
+        found += 1;
+        Ok(())
+    });
+    read.map(|_| found).map_err(|error| error.to_string())
+}
+
+const YEAR_NS: u64 = 366 * 86_400_000_000_000;
+
+#[test]
+fn what_is_older_than_it_is_kept_goes_with_a_record_and_everything_else_that_is_missing_is_missing() {
+    let (folder, audit, keyring) = archived();
+    let now = super::super::gate::now_ns();
+    let (years, day) = (|count: u64| now + count * YEAR_NS, 2 * 86_400_000_000_000);
+    let mut told: Vec<String> = Vec::new();
+    let policy = Policy { retention: Retention::default(), review_every: None };
+    let policies: BTreeMap<_, _> = [("one_spa".to_owned(), policy)].into();
+    let mut sweep = |policies: &BTreeMap<String, Policy>, now: u64| {
+        retention::run(&audit, &keyring, policies, now, &mut |event| {
+            told.push(format!("{} {}", event.customer, String::from_utf8_lossy(event.detail)));
+            Ok(())
+        })
+    };
+    assert_eq!(count(&audit, &keyring), Ok(6));
+    assert_eq!(sweep(&policies, years(7) - day), Ok(vec![]), "too early");
+    assert_eq!(sweep(&BTreeMap::new(), years(99)), Ok(vec![]), "nobody knows the customer");
+    let mut register = Register::read(&folder.0, &keyring).unwrap();
+    let number = register.decide(&keyring, hold("one_spa", now - 1_000_000_000, now + 1)).unwrap();
+    assert_eq!(sweep(&policies, years(8)), Ok(vec![]), "held");
+    let good = fs::read(folder_of(&folder.0).join("register")).unwrap();
+    fs::write(folder_of(&folder.0).join("register"), "rubbish").unwrap();
+    assert!(sweep(&policies, years(8)).is_err(), "nobody can tell what is held");
+    fs::write(folder_of(&folder.0).join("register"), good).unwrap();
+    let release = Act::Release { number, reason: String::new(), by: String::new() };
+    register.decide(&keyring, release).unwrap();
+    assert_eq!(count(&audit, &keyring), Ok(6));
+
+    // Something that takes a file without a record is found.
+    let place = super::super::archive::place::open(&audit).unwrap();
+    let (name, _) = place.list("one_spa").unwrap().remove(0);
+    let path = audit.directory.join("archive").join(name.to_string());
+    let bytes = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    assert!(count(&audit, &keyring).unwrap_err().contains("are in none of its files"));
+    fs::write(&path, &bytes).unwrap();
+
+    let gone = sweep(&policies, years(8)).unwrap();
+    assert_eq!(gone.iter().map(|gone| gone.records).sum::<u64>(), 6);
+    assert_eq!(count(&audit, &keyring), Ok(0), "and nothing is missing");
+    assert!(place.list("one_spa").unwrap().is_empty());
+    assert!(!place.list(OWN_LOG).unwrap().is_empty(), "other logs stay");
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, &bytes).unwrap();
+    assert_eq!(sweep(&policies, years(8)), Ok(vec![]), "an interrupted deletion is not told twice");
+    assert!(place.list("one_spa").unwrap().is_empty(), "and is finished");
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].starts_with("one_spa 6 records") && told[1].starts_with(" 6 records"), "{told:?}");
+    assert!(told[0].contains("kept for 7y") && told[0].contains("places 0-5"), "{told:?}");
+
+    // What says so is worth nothing when it was changed, or is another log's.
+    let says = folder_of(&folder.0).join("expired/one_spa");
+    let good = fs::read(&says).unwrap();
+    for at in (0..good.len()).step_by(7) {
+        let mut other = good.clone();
+        other[at] ^= 1;
+        fs::write(&says, other).unwrap();
+        assert!(count(&audit, &keyring).is_err(), "byte {at}");
+    }
+    fs::remove_file(&says).unwrap();
+    assert!(count(&audit, &keyring).is_err());
+    fs::write(says.with_file_name("_"), &good).unwrap();
+    assert!(retention::expired(&folder.0, &keyring, OWN_LOG).is_err());
+    fs::write(folder_of(&folder.0).join("register"), &good).unwrap();
+    assert!(Register::read(&folder.0, &keyring).is_err(), "nor is it one of holds");
+}
+
+#[test]
+fn records_that_go_before_anything_else_was_decided_hold_nothing_up() {
+    let (folder, audit, keyring) = archived();
+    let policy = Policy { retention: Retention::default(), review_every: None };
+    let policies: BTreeMap<_, _> = [("one_spa".to_owned(), policy)].into();
+    let now = super::super::gate::now_ns() + 8 * YEAR_NS;
+    let gone = retention::run(&audit, &keyring, &policies, now, &mut |_| Ok(())).unwrap();
+    assert_eq!(gone.len(), 1);
+    assert_eq!(count(&audit, &keyring), Ok(0));
+    let register = Register::read(&folder.0, &keyring).unwrap();
+    assert_eq!((register.holds(), register.reviews()), (vec![], vec![]));
+    assert_eq!(retention::run(&audit, &keyring, &policies, now, &mut |_| Ok(())), Ok(vec![]));
 }

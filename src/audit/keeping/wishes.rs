@@ -5,20 +5,20 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::gate::Gate;
+use super::super::gate::{Gate, now_ns};
 use super::super::keys::Keyring;
 use super::super::mailbox;
 use super::super::record::{Event, EventKind, Outcome};
 use super::super::render::rfc3339;
 use super::super::scribe::Scribe;
 use super::register::{Act, Register};
+use super::retention;
 use super::review::{sign_off, standings};
 use super::{OWN_LOG, REQUESTS_NAME, Rules, Wish, folder_of};
-use crate::telemetry;
+use crate::{config, telemetry};
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_millis(500);
@@ -26,10 +26,13 @@ const EVERY: Duration = Duration::from_millis(500);
 /// How often it looks which logs should have been reviewed.
 const REVIEWS_EVERY: Duration = Duration::from_secs(60);
 
+/// How often it lets go what is older than it is kept.
+const SWEEP_EVERY: Duration = Duration::from_secs(6 * 3_600);
+
 /// Carries out wishes.
 #[derive(Debug)]
 pub(in crate::audit) struct Keeper {
-    directory: PathBuf,
+    audit: config::Audit,
     keyring: Arc<Keyring>,
     scribe: Scribe,
     rules: Arc<Rules>,
@@ -40,21 +43,28 @@ pub(in crate::audit) struct Keeper {
 impl Keeper {
     /// Starts the thread.
     pub(in crate::audit) fn start(
-        directory: PathBuf,
+        audit: config::Audit,
         gate: &Arc<Gate>,
         keyring: &Arc<Keyring>,
     ) -> io::Result<Arc<Rules>> {
         let rules: Arc<Rules> = Arc::default();
         let Some(scribe) = Scribe::of(gate) else { return Ok(rules) };
         let (keyring, own) = (Arc::clone(keyring), Arc::clone(&rules));
-        let mut keeper = Self { directory, keyring, scribe, rules: own, told: HashMap::new() };
+        let mut keeper = Self { audit, keyring, scribe, rules: own, told: HashMap::new() };
         let gate = Arc::clone(gate);
         let live = move || {
-            let mut looked: Option<Instant> = None;
+            let (mut looked, mut swept): (Option<Instant>, Option<Instant>) = (None, None);
             while !gate.wait_finished(EVERY) {
                 keeper.look();
                 if looked.is_none_or(|looked| looked.elapsed() > REVIEWS_EVERY) && keeper.look_at_reviews() {
                     looked = Some(Instant::now());
+                }
+                let is_time = swept.is_none_or(|swept| swept.elapsed() > SWEEP_EVERY);
+                if is_time && keeper.rules.get().is_some() {
+                    swept = Some(Instant::now());
+                    if let Err(why) = keeper.sweep() {
+                        tracing::error!(why, "records that are older than they are kept stay");
+                    }
                 }
             }
         };
@@ -64,7 +74,7 @@ impl Keeper {
 
     /// Carries out what is waiting.
     fn look(&self) {
-        let folder = folder_of(&self.directory).join(REQUESTS_NAME);
+        let folder = folder_of(&self.audit.directory).join(REQUESTS_NAME);
         let waiting = match mailbox::waiting(&folder) {
             Ok(waiting) => waiting,
             Err(error) => return tracing::error!(%error, "requests to the audit log cannot be read"),
@@ -83,7 +93,7 @@ impl Keeper {
     /// Says which logs should have been reviewed by now: in figures, and each once in its log. `false`: too early to tell.
     fn look_at_reviews(&mut self) -> bool {
         let Some(policies) = self.rules.get() else { return false };
-        let standings = match standings(&self.directory, &self.keyring, &policies) {
+        let standings = match standings(&self.audit.directory, &self.keyring, &policies) {
             Ok(standings) => standings,
             Err(error) => {
                 tracing::error!(error, "nobody can tell which logs should be reviewed");
@@ -141,16 +151,27 @@ impl Keeper {
                 self.record(EventKind::HoldSet, customer, by, &detail)?;
                 Ok(detail)
             }
+            Wish::Retention {} => self.sweep(),
             Wish::Review { customer, since_ns, until_ns, by, user, note } => {
                 let mut register = self.register()?;
                 let (act, detail) =
-                    sign_off(&self.directory, &register, (customer, *since_ns, *until_ns), (by, note))?;
+                    sign_off(&self.audit.directory, &register, (customer, *since_ns, *until_ns), (by, note))?;
                 register.decide(&self.keyring, act)?;
                 self.record(EventKind::Review, customer, by, &format!("{detail}; told by {user}"))?;
                 Ok(detail)
             }
             Wish::Release { customer, number, reason, by } => self.release(customer, *number, reason, by),
         }
+    }
+
+    /// Lets go what is older than it is kept.
+    fn sweep(&self) -> Result<String, String> {
+        let policies = self.rules.get().ok_or("nobody has said yet how long records are kept")?;
+        let mut record = |event: &Event<'_>| self.scribe.record(event);
+        let gone = retention::run(&self.audit, &self.keyring, &policies, now_ns(), &mut record)?;
+        let records = gone.iter().map(|gone| gone.records).fold(0, u64::saturating_add);
+        let files = gone.iter().map(|gone| gone.files).fold(0, usize::saturating_add);
+        Ok(format!("{records} records in {files} files of {} logs went", gone.len()))
     }
 
     fn release(&self, customer: &str, number: u64, reason: &str, by: &str) -> Result<String, String> {
@@ -169,7 +190,7 @@ impl Keeper {
     }
 
     fn register(&self) -> Result<Register, String> {
-        Register::read(&self.directory, &self.keyring)
+        Register::read(&self.audit.directory, &self.keyring)
     }
 
     /// Records it in the log of its customer and in the vault's own.

@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::Failure;
+use super::review::of_place;
+use super::{Failure, Place};
 use crate::audit::keeping::{Wish, ask};
 use crate::audit::mailbox::Asked;
 use crate::audit::{Log, OpenError};
@@ -16,14 +17,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Has something done, and answers what was said to it.
-pub(super) fn have_done(audit: &config::Audit, wish: &Wish) -> Result<String, Failure> {
+pub(super) fn have_done(place: &Place, wish: &Wish) -> Result<String, Failure> {
+    let audit = &place.audit()?;
     let path = audit.directory.display();
     if !audit.directory.is_dir() {
         return Err(Failure::Message(format!("{path}: no audit log there")));
     }
     let asked = ask(&audit.directory, wish).map_err(|error| Failure::Message(format!("{path}: {error}")))?;
     let progress = Progress::start("waiting for the audit log");
-    let answer = wait(audit, &asked, PATIENCE);
+    let answer = wait(audit, &asked, PATIENCE, Some(place));
     drop(progress);
     match answer? {
         Some(Ok(text)) => Ok(text),
@@ -40,6 +42,7 @@ pub(super) fn wait(
     audit: &config::Audit,
     asked: &Asked,
     limit: Duration,
+    place: Option<&Place>,
 ) -> Result<Option<Result<String, String>>, Failure> {
     let begun = Instant::now();
     let mut own = None;
@@ -51,7 +54,13 @@ pub(super) fn wait(
         }
         if own.is_none() {
             own = match Log::open(audit, &serve::node()) {
-                Ok(log) => Some(log),
+                Ok(log) => {
+                    if let Some(place) = place {
+                        let policies = of_place(place)?;
+                        log.keep(Box::new(move || policies.clone()));
+                    }
+                    Some(log)
+                }
                 Err(OpenError::Locked(_)) => None,
                 Err(error) => return Err(Failure::Message(error.to_string())),
             };

@@ -98,7 +98,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
             },
         ),
     };
-    let told = have_done(&place.audit()?, &wish)?;
+    let told = have_done(place, &wish)?;
     writeln!(io::stdout(), "{told}")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -210,7 +210,7 @@ pub(super) fn shred(args: &Shred) -> Result<ExitCode, Failure> {
     let asked = ask(&keyring, &request)
         .map_err(|error| Failure::Message(format!("{}: {error}", keyring.display())))?;
     let progress = Progress::start("shredding keys");
-    let answer = wait(&audit, &asked, Duration::from_secs(args.wait));
+    let answer = wait(&audit, &asked, Duration::from_secs(args.wait), None);
     drop(progress);
     let mut out = io::stdout().lock();
     match answer? {

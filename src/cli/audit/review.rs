@@ -62,7 +62,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         user: whoever_runs_this(),
         note: args.note.clone().unwrap_or_default(),
     };
-    let told = have_done(&args.place.audit()?, &wish)?;
+    let told = have_done(&args.place, &wish)?;
     writeln!(io::stdout(), "{told}")?;
     Ok(ExitCode::SUCCESS)
 }
