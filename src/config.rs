@@ -22,7 +22,7 @@ pub use attention::Digest;
 pub use hours::{Hours, Local, Zone};
 pub(crate) use load::{DAY_MS, FRESH_IS_SESSION};
 pub use load::{is_host_name, load};
-pub use modes::{AuditMode, Parameters};
+pub use modes::{AuditMode, CopyData, Parameters};
 pub use problem::{Fault, Place, Problem, Problems};
 pub use retention::{Age, Retention};
 #[cfg(test)]
@@ -275,6 +275,8 @@ pub struct Audit {
     pub mode: AuditMode,
     /// What of values reaches the log of customers that say nothing else.
     pub parameters: Parameters,
+    /// What of a `COPY`'s data reaches the log; a customer may have another one.
+    pub copy_data: CopyData,
     /// A write or sync that takes longer makes statements fail with 58030.
     pub stall_timeout_ms: u64,
     /// How often `buffered` records are written and synced at the latest.
@@ -337,6 +339,7 @@ impl Default for Audit {
             directory: "var/audit".into(),
             mode: AuditMode::Buffered,
             parameters: Parameters::Full,
+            copy_data: CopyData::Digest,
             stall_timeout_ms: 5_000,
             flush_interval_ms: 20,
             segment_bytes: 64 << 20,

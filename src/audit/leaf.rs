@@ -64,6 +64,7 @@ impl Leaf {
             b"statement" => 1,
             b"session" => 2,
             b"event" => 3,
+            b"copy" => 5,
             _ => 4,
         };
         let mut header = [0; HEAD_BYTES];

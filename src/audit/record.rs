@@ -64,6 +64,16 @@ pub enum Kind {
     Sync,
     /// A read of the audit log itself, through the console.
     LogRead,
+    /// A piece of what a `COPY` moved, where its content is recorded; the piece is the text.
+    CopyData,
+}
+
+impl Kind {
+    /// The class of its records, `ov.class`.
+    #[must_use]
+    pub const fn class(self) -> &'static str {
+        if matches!(self, Self::CopyData) { "copy" } else { "statement" }
+    }
 }
 
 /// How a statement or an event ended.
@@ -110,7 +120,7 @@ impl<'a> Long<'a> {
 /// The data of a `COPY`, in either direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Copied {
-    /// Bytes of data, without the protocol's own.
+    /// Bytes of data, without the protocol's own; of a piece, those before it.
     pub bytes: u64,
     /// HMAC-SHA-256 of them under the customer's mask key; `None` where nothing of values is recorded.
     pub digest: Option<[u8; 32]>,
@@ -284,6 +294,7 @@ named!(Kind {
     Describe = 9 "describe",
     Sync = 10 "sync",
     LogRead = 11 "log_read",
+    CopyData = 12 "copy_data",
 });
 
 /// What a part belongs to.

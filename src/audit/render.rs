@@ -69,7 +69,7 @@ pub fn summary<'a>(entry: &Entry<'a>) -> Summary<'a> {
         Entry::SessionOpen { time_ns, who } => session("session_open", *time_ns, who, b""),
         Entry::SessionClose { time_ns, who, reason } => session("session_close", *time_ns, who, reason.kept),
         Entry::Statement(who, statement) | Entry::Intent(who, statement) => Summary {
-            class: "statement",
+            class: statement.kind.class(),
             kind: statement.kind.name(),
             time_ns: statement.started_ns,
             outcome: statement.outcome,
@@ -78,7 +78,7 @@ pub fn summary<'a>(entry: &Entry<'a>) -> Summary<'a> {
             words: statement.message.kept,
         },
         Entry::Outcome { statement, .. } => Summary {
-            class: "statement",
+            class: statement.kind.class(),
             kind: statement.kind.name(),
             time_ns: statement.started_ns,
             outcome: statement.outcome,
@@ -157,6 +157,9 @@ pub fn json(row: &Row<'_>, whole: &Whole<'_>) -> String {
             object.number("ov.text_missing_bytes", missing);
         }
     }
+    if row.bytes_of(Column::Class) == b"copy" {
+        object.bytes("ov.copy_data", &whole.text);
+    }
     object.end()
 }
 
@@ -216,7 +219,7 @@ fn ocsf(row: &Row<'_>) -> (u32, u32) {
         (_, b"log_start") => (LIFECYCLE, 3),
         (_, b"log_stop") => (LIFECYCLE, 4),
         (_, b"connection_refused") => (NETWORK, 5),
-        (_, b"cancel") => (DATASTORE, 99),
+        (b"copy", _) | (_, b"cancel") => (DATASTORE, 99),
         (b"log", _) | (_, b"config_reload") => (LIFECYCLE, 99),
         (_, b"log_read" | b"log_export") => (DATASTORE, 1),
         (_, _) => (API, 99),
@@ -250,6 +253,10 @@ pub fn human(row: &Row<'_>, whole: &Whole<'_>) -> String {
         (b"statement", _) => {
             human_statement(&mut out, row, &whole.text);
             human_parameters(&mut out, &whole.parameters);
+        }
+        (b"copy", _) => {
+            let at = (row.number_of(Column::Sequence), row.number_of(Column::CopyBytes));
+            let _ = write!(out, " s{session}#{} {} bytes from {}", at.0, whole.text.len(), at.1);
         }
         (_, b"session_open") => {
             let _ = write!(out, " s{session} database");

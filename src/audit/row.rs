@@ -101,7 +101,7 @@ macro_rules! columns {
 columns! {
     Record = 1 "record" "metadata.sequence" Number "Number of the record in the journal; of the intent, where there is one";
     Time = 2 "time" "time" Time "When it began";
-    Class = 3 "class" "ov.class" Text "statement, session, event or log";
+    Class = 3 "class" "ov.class" Text "statement, session, event, log or copy";
     Kind = 4 "kind" "ov.kind" Text "Such as query, execute, session_open, login_failed, log_start";
     Outcome = 5 "outcome" "ov.outcome" Text "ok, error, refused, skipped, cancelled or unknown";
     Customer = 6 "customer" "metadata.tenant_uid" Text "Whose it is";

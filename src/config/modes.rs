@@ -25,3 +25,13 @@ pub enum Parameters {
     /// Nothing.
     None,
 }
+
+/// What of the data of a `COPY` reaches the log.
+#[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum CopyData {
+    /// How much it was, and a keyed digest.
+    Digest,
+    /// All of it, too, where `audit.parameters` is `full`.
+    Content,
+}

@@ -26,10 +26,12 @@ pub(super) enum Which {
     Sessions,
     Logins,
     Events,
+    CopyData,
 }
 
 impl Which {
-    pub(super) const ALL: [Self; 4] = [Self::Statements, Self::Sessions, Self::Logins, Self::Events];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Statements, Self::Sessions, Self::Logins, Self::Events, Self::CopyData];
 
     /// The table's name in schema `audit`.
     pub(super) const fn name(self) -> &'static str {
@@ -38,6 +40,7 @@ impl Which {
             Self::Sessions => "sessions",
             Self::Logins => "logins",
             Self::Events => "events",
+            Self::CopyData => "copy_data",
         }
     }
 
@@ -48,6 +51,7 @@ impl Which {
             Self::Sessions => class == "session",
             Self::Logins => matches!(kind, "session_open" | "login_failed" | "connection_refused"),
             Self::Events => class == "event" || class == "log",
+            Self::CopyData => class == "copy",
         }
     }
 
@@ -57,6 +61,9 @@ impl Which {
             Column::ALL.into_iter().filter(|column| self.has(*column)).map(Cell::Of).collect();
         if self == Self::Statements {
             columns.extend([Cell::Parameters, Cell::Text]);
+        }
+        if self == Self::CopyData {
+            columns.push(Cell::Text);
         }
         columns
     }
@@ -79,6 +86,7 @@ impl Which {
             Self::Sessions => {
                 of_client || matches!(column, C::Role | C::Credential | C::BackendPid | C::Message)
             }
+            Self::CopyData => of_client || matches!(column, C::Sequence | C::CopyBytes | C::TextBytes),
             Self::Logins => of_client || matches!(column, C::Credential | C::Sqlstate | C::Message),
             Self::Events => of_client || of_log || matches!(column, C::Class | C::Sqlstate | C::Message),
         }

@@ -81,6 +81,7 @@ pub(super) fn customer(source: &Source<'_>, file: File) -> Result<Customer, Vec<
             review_interval: file.audit.review_interval,
         },
         digest: digest(file.audit.digest),
+        audit_copy_data: file.audit.copy_data,
         features: file.features.into_iter().collect(),
         branding: file.branding.into_iter().collect(),
         fingerprint: builder.fingerprint(),

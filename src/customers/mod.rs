@@ -23,7 +23,7 @@ pub use secret::follow as follow_reference;
 
 use crate::auth::jwt;
 use crate::auth::scram::Verifier;
-use crate::config::{self, AuditMode, Parameters, PoolMode};
+use crate::config::{self, AuditMode, CopyData, Parameters, PoolMode};
 use crate::ids::{CustomerId, DatabaseName, LoginName, RoleName, Secret};
 
 /// All customers as of one moment.
@@ -89,6 +89,8 @@ pub struct Customer {
     pub digest: DigestRules,
     /// How long its records are kept and how often they are reviewed, where it says so itself.
     pub audit_keeping: keeping::Keeping,
+    /// Whether what a `COPY` moves is recorded; absent: as for all.
+    pub audit_copy_data: Option<CopyData>,
     /// Switches of the platform, passed on as they are.
     pub features: HashMap<String, bool>,
     /// How the platform's pages look for this customer.

@@ -16,7 +16,7 @@ use time::format_description::well_known::Rfc3339;
 use super::secret::Reference;
 use super::{SslMode, Status};
 use crate::auth::{scram, token};
-use crate::config::{Age, AuditMode, Hours, Parameters, PoolMode, Zone};
+use crate::config::{Age, AuditMode, CopyData, Hours, Parameters, PoolMode, Zone};
 use crate::ids::{CustomerId, DatabaseName, LoginName, RoleName};
 
 /// The whole file.
@@ -191,6 +191,7 @@ pub(super) struct Audit {
     pub(super) parameters: Option<Parameters>,
     pub(super) retention: OwnRetention,
     pub(super) review_interval: Option<Age>,
+    pub(super) copy_data: Option<CopyData>,
     pub(super) digest: Digest,
 }
 

@@ -191,6 +191,7 @@ pub fn leaf(
         b"session" => 2,
         b"event" => 3,
         b"log" => 4,
+        b"copy" => 5,
         _ => return Err(ProofError::Malformed("a class of another version")),
     };
     let mut mac = Context::with_key(&Key::new(HMAC_SHA256, salt));

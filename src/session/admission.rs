@@ -351,7 +351,8 @@ fn mask(shared: &Shared, customer: &Customer) -> Result<Mask, Unavailable> {
             Unavailable::Failing
         })?;
     }
-    Ok(Mask::new(handling, &key).with(keyring.map(|keyring| (keyring, customer.id.as_str().into()))))
+    let mask = Mask::new(handling, &key).with(keyring.map(|keyring| (keyring, customer.id.as_str().into())));
+    Ok(mask.with_copies(customer.audit_copy_data.unwrap_or(shared.config.audit.copy_data)))
 }
 
 /// Writes the greeting and makes what the relay begins with. `None`: there are no random bytes for a key.

@@ -5,7 +5,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::audit::{Outcome, SessionLog, Statement as Record, Ticket, Unavailable};
+use crate::audit::{
+    Copied, Kind, Outcome, SessionLog, Statement as Record, TEXT_INLINE_BYTES_MAX, Ticket, Unavailable,
+};
 use crate::config::AuditMode;
 use crate::protocol::fields::Fields;
 use crate::protocol::frontend::Parse;
@@ -106,13 +108,53 @@ impl Book {
     }
 
     /// Data of a `COPY`, or the next piece of it.
-    pub(crate) fn copied(&self, op: &mut Op, data: &[u8]) {
-        let stream =
-            op.copied.get_or_insert_with(|| Box::new(Stream { bytes: 0, digest: self.mask.stream() }));
+    pub(crate) fn copied(&mut self, op: &mut Op, data: &[u8]) {
+        let new = || Box::new(Stream { bytes: 0, digest: self.mask.stream(), held: Vec::new() });
+        let stream = op.copied.get_or_insert_with(new);
         stream.bytes = stream.bytes.saturating_add(count(data));
         if let Some(digest) = &mut stream.digest {
             digest.update(data);
         }
+        if !self.mask.keeps_copies() {
+            return;
+        }
+        let mut rest = data;
+        while !rest.is_empty() {
+            let held = op.copied.as_ref().map_or(0, |stream| stream.held.len());
+            let (piece, behind) =
+                rest.split_at_checked(TEXT_INLINE_BYTES_MAX.saturating_sub(held)).unwrap_or((rest, &[]));
+            if let Some(stream) = &mut op.copied {
+                stream.held.extend_from_slice(piece);
+            }
+            rest = behind;
+            if !rest.is_empty() {
+                self.content(op, count(rest));
+                if let Some(stream) = &mut op.copied {
+                    stream.held.clear();
+                }
+            }
+        }
+    }
+
+    /// Records the piece of a copy's content that is held; so many bytes have come behind it.
+    fn content(&mut self, op: &Op, behind: u64) {
+        let Some(Stream { bytes, held, .. }) = op.copied.as_deref().filter(|stream| !stream.held.is_empty())
+        else {
+            return;
+        };
+        let before = bytes.saturating_sub(behind).saturating_sub(count(held));
+        let piece = Record {
+            kind: Kind::CopyData,
+            text: held,
+            text_bytes: count(held),
+            copied: Some(Copied { bytes: before, digest: None }),
+            outcome: Outcome::Ok,
+            sequence: op.sequence,
+            started_ns: record((&self.arena, &self.names), self.clock, op, 0).started_ns,
+            ..Record::default()
+        };
+        let written = self.log.statement(&piece);
+        self.note(written);
     }
 
     const fn next_sequence(&mut self) -> u64 {
@@ -311,6 +353,7 @@ impl Book {
         if !matches!(request, Request::Query | Request::Execute | Request::Call) {
             return;
         }
+        self.content(op, 0);
         let (outcome, code, message) = end;
         // What the server had said of it already is what is known of it.
         let (outcome, code, kept) = match op.error {
@@ -358,6 +401,7 @@ impl Book {
     }
 
     fn write(&mut self, request: Request, op: &Op, status: u8) {
+        self.content(op, 0);
         let (sqlstate, message) = match op.error {
             Some((code, message)) => (code, message),
             None => (None, Span::default()),

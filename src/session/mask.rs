@@ -11,7 +11,7 @@ use std::sync::Arc;
 use aws_lc_rs::hmac::{Context, HMAC_SHA256, Key, Tag};
 
 use crate::audit::keys::Keyring;
-use crate::config::Parameters as Handling;
+use crate::config::{CopyData, Parameters as Handling};
 
 mod list;
 #[cfg(test)]
@@ -31,17 +31,29 @@ pub(crate) struct Mask {
     key: Key,
     /// Where the customer's mask key is, for what is not masked but digested.
     keys: Option<(Arc<Keyring>, Box<str>)>,
+    /// What a `COPY` moves is recorded.
+    keeps_copies: bool,
 }
 
 impl Mask {
     /// `key` is the customer's mask key; any will do for values that are not masked.
     pub(crate) fn new(handling: Handling, key: &[u8; 32]) -> Self {
-        Self { handling, key: Key::new(HMAC_SHA256, key), keys: None }
+        Self { handling, key: Key::new(HMAC_SHA256, key), keys: None, keeps_copies: false }
     }
 
     /// With the keyring that has the customer's mask key.
     pub(crate) fn with(self, keys: Option<(Arc<Keyring>, Box<str>)>) -> Self {
         Self { keys, ..self }
+    }
+
+    /// With the content of copies, where values are recorded as they came.
+    pub(crate) fn with_copies(self, content: CopyData) -> Self {
+        Self { keeps_copies: content == CopyData::Content && self.is_full(), ..self }
+    }
+
+    /// Whether what a `COPY` moves is recorded, too.
+    pub(crate) const fn keeps_copies(&self) -> bool {
+        self.keeps_copies
     }
 
     /// What makes the digest of the data of a `COPY`.

@@ -51,6 +51,8 @@ pub(crate) struct Op {
 pub(crate) struct Stream {
     pub(crate) bytes: u64,
     pub(crate) digest: Option<Context>,
+    /// Where the content is recorded, the end of it that is not recorded yet.
+    pub(crate) held: Vec<u8>,
 }
 
 /// A text: here, with a prepared statement, or recorded in parts.

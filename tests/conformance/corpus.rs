@@ -264,6 +264,54 @@ fn copies_are_counted_and_digested() {
     }
 }
 
+/// Both ways, in pieces that fit no limit of ours; a masked customer's content is nowhere, whatever is asked for.
+#[test]
+fn the_content_of_a_copy_is_recorded_where_it_is_chosen() {
+    for (parameters, is_recorded) in [("full", true), ("masked", false), ("none", false)] {
+        let audit = json!({ "audit": { "copy_data": "content", "parameters": parameters } });
+        let house = house("content", "transaction", "acknowledged", audit);
+        let mut wire = house.enter();
+        wire.rows("CREATE TABLE t (x text)");
+        let rows: String = (0..40_000).map(|number| format!("patient {number}\n")).collect();
+        wire.send(&query("COPY t FROM STDIN"));
+        wire.until(|frame| frame.tag == b'G');
+        for piece in rows.as_bytes().chunks(100_003) {
+            wire.send(&copy_data(piece));
+        }
+        wire.talk(&copy_done());
+        wire.talk(&query("COPY t TO STDOUT"));
+        wire.talk(&query("COPY (SELECT 'short') TO STDOUT"));
+        let copies = house.vault.records(&["--kind", "copy_out"], 2);
+        let pieces = house.vault.audit(&["--kind", "copy_data"]);
+        if !is_recorded {
+            assert!(
+                pieces.is_empty() && copies.iter().all(|copy| copy["ov.copy_data"].is_null()),
+                "{parameters}"
+            );
+            continue;
+        }
+        let of = |sequence: &Value| -> String {
+            let mut at = 0;
+            let own = pieces.iter().filter(|piece| piece["ov.sequence"] == *sequence);
+            let texts = own.map(|piece| {
+                assert_eq!(piece["ov.copy_bytes"], at, "{piece:#}");
+                let text = piece["ov.copy_data"].as_str().unwrap();
+                at += text.len();
+                text
+            });
+            texts.collect()
+        };
+        let copy_in = house.vault.audit(&["--kind", "copy_in"]).remove(0);
+        for (copy, content) in [(&copy_in, &*rows), (&copies[0], &*rows), (&copies[1], "short\n")] {
+            assert_eq!(of(&copy["ov.sequence"]), content, "{copy:#}");
+            assert_eq!(copy["ov.copy_bytes"], content.len());
+        }
+        let counted = house.vault.command(&["audit", "show", "--count"]);
+        assert_eq!(String::from_utf8_lossy(&counted.stdout).trim(), "4", "pieces are no statements");
+        assert!(house.vault.command(&["audit", "verify"]).status.success());
+    }
+}
+
 #[test]
 fn a_long_beginning_hides_nothing() {
     for pooling in MODES {

@@ -153,9 +153,9 @@ fn parameters(whole: &Whole<'_>) -> Option<String> {
     Some(out)
 }
 
-/// A statement's text; nothing where a record has none.
+/// A statement's text, or a piece of a copy's content; nothing where a record has none.
 fn text<'a>(row: &Row<'_>, whole: &'a Whole<'_>) -> Option<&'a [u8]> {
-    (row.bytes_of(Column::Class) == b"statement").then_some(&whole.text)
+    matches!(row.bytes_of(Column::Class), b"statement" | b"copy").then_some(&whole.text)
 }
 
 #[cfg(test)]

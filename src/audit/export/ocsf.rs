@@ -124,6 +124,9 @@ fn datastore(object: &mut Object, row: &Row<'_>, whole: &Whole<'_>) {
         object.number("bytes", row.number_of(Column::BytesOut));
         object.close();
     }
+    if row.bytes_of(Column::Class) == b"copy" {
+        object.bytes("raw_data", &whole.text);
+    }
 }
 
 fn authentication(object: &mut Object, row: &Row<'_>) {

@@ -15,6 +15,7 @@ fn rows() -> Vec<Row<'static>> {
         ("statement", "query"),
         ("statement", "copy_in"),
         ("statement", "log_read"),
+        ("copy", "copy_data"),
         ("session", "session_open"),
         ("session", "session_close"),
         ("event", "login_failed"),

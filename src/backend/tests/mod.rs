@@ -64,6 +64,7 @@ fn customer(id: &str, backends_max: Option<usize>) -> Customer {
         audit_mode: None,
         audit_parameters: None,
         digest: crate::customers::DigestRules::default(),
+        audit_copy_data: None,
         features: Default::default(),
         branding: Default::default(),
         fingerprint: [0; 32],
