@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use super::body::wide;
 use super::join::{Joiner, Lost, Shown};
+use super::keeping::retention::expired;
 use super::leaf::LogHash;
 use super::notary::notes::{history, latest};
 use super::notary::state::{Sizes, State};
@@ -224,6 +225,11 @@ impl<K: SaltsOf> Inspection<K> {
         };
         let keyring = self.salts.keyring();
         check.gone = self.sizes.get(name).map(|sizes| sizes.gone(keyring.as_deref())).unwrap_or_default();
+        // What went by its age has its leaves, too.
+        if let (Some(keyring), Some(directory)) = (keyring, self.folder.parent()) {
+            check.gone.extend(expired(directory, &keyring, name).unwrap_or_default());
+            check.gone.sort_unstable();
+        }
         check.gone.reverse();
         Ok(check)
     }
