@@ -6,8 +6,10 @@
 
 mod attention;
 mod hours;
+mod key_source;
 mod load;
 mod modes;
+mod outside;
 mod problem;
 mod retention;
 mod typed;
@@ -20,9 +22,11 @@ use serde::Deserialize;
 
 pub use attention::Digest;
 pub use hours::{Hours, Local, Zone};
+pub use key_source::KeySource;
 pub(crate) use load::{DAY_MS, FRESH_IS_SESSION};
 pub use load::{is_host_name, load};
 pub use modes::{AuditMode, CopyData, Parameters};
+pub use outside::{Anchor, Witness};
 pub use problem::{Fault, Place, Problem, Problems};
 pub use retention::{Age, Retention};
 #[cfg(test)]
@@ -299,37 +303,12 @@ pub struct Audit {
     pub retention: Retention,
     /// What of each day somebody should look at.
     pub digest: Digest,
-}
-
-/// Where 32 secret bytes come from: one of the three.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct KeySource {
-    /// A file (0600): 64 hex digits, base64, or the 32 bytes.
-    pub file: Option<PathBuf>,
-    /// An environment variable: 64 hex digits or base64.
-    pub env: Option<String>,
-    /// A command and its arguments; its standard output is the key, as hex digits or base64.
-    pub command: Vec<String>,
-}
-
-impl KeySource {
-    /// Whether any is named.
-    #[must_use]
-    pub fn is_set(&self) -> bool {
-        self.count() > 0
-    }
-
-    /// How many are named.
-    fn count(&self) -> usize {
-        [self.file.is_some(), self.env.is_some(), !self.command.is_empty()].iter().filter(|set| **set).count()
-    }
-
-    /// Whether it is a file that is not there.
-    #[must_use]
-    pub fn is_file_missing(&self) -> bool {
-        self.file.as_ref().is_some_and(|file| matches!(file.try_exists(), Ok(false)))
-    }
+    /// Who signs checkpoints besides, and how many must have for `verify` to pass.
+    pub witnesses: Vec<Witness>,
+    /// See `witnesses`.
+    pub witnesses_required: usize,
+    /// Where copies of checkpoints are put.
+    pub anchor: Anchor,
 }
 
 impl Default for Audit {
@@ -347,6 +326,9 @@ impl Default for Audit {
             archive: Archive::default(),
             retention: Retention::default(),
             digest: Digest::default(),
+            witnesses: Vec::new(),
+            witnesses_required: 0,
+            anchor: Anchor::default(),
             origin: "onevault".into(),
             checkpoint_interval_ms: 10_000,
             platform_key: KeySource::default(),

@@ -59,6 +59,10 @@ pub const AUDIT_UNSEALED_BYTES: &str = "onevault_audit_unsealed_bytes";
 pub const AUDIT_UNSEALED_SECONDS: &str = "onevault_audit_unsealed_seconds";
 /// Gauge, seconds, `customer`: for how long its log should have been reviewed; 0: it is in time.
 pub const AUDIT_REVIEW_OVERDUE_SECONDS: &str = "onevault_audit_review_overdue_seconds";
+/// Counter: rounds in which a witness did not sign a checkpoint of the audit log.
+pub const AUDIT_WITNESS_FAILURES_TOTAL: &str = "onevault_audit_witness_failures_total";
+/// Counter: times that checkpoints could not be put into the second place.
+pub const AUDIT_ANCHOR_FAILURES_TOTAL: &str = "onevault_audit_anchor_failures_total";
 /// Counter: statements refused because the log could not be written.
 pub const AUDIT_REFUSED_TOTAL: &str = "onevault_audit_refused_total";
 /// Counter, `what` (`customers`, `certificates`), `outcome`: reloads.
@@ -98,6 +102,8 @@ pub fn start_metrics() -> Result<PrometheusHandle, String> {
         Unit::Seconds,
         "Since a customer's audit log should have been reviewed"
     );
+    describe_counter!(AUDIT_WITNESS_FAILURES_TOTAL, "Rounds in which a witness did not sign a checkpoint");
+    describe_counter!(AUDIT_ANCHOR_FAILURES_TOTAL, "Times that checkpoints could not be put elsewhere");
     describe_counter!(AUDIT_REFUSED_TOTAL, "Statements refused because the audit log could not be written");
     describe_counter!(RELOADS_TOTAL, "Reloads, by what was read again and outcome");
     describe_gauge!(CERTIFICATE_EXPIRY, Unit::Seconds, "The earliest end of a certificate shown to clients");

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::body::wide;
 use super::history::{Found as Record, History, HistoryError, Span, Wanted};
-use super::notary::notes::latest;
+use super::notary::notes::{cosigned_notes, latest};
 use super::notary::trees::Files;
 use super::notary::{SaltsOf, Trouble, origin_of};
 use super::row::{Column, PARAMETERS_TAG, TEXT_TAG};
@@ -54,9 +54,13 @@ pub(super) fn disclose<K: SaltsOf>(
     mut salts: K,
 ) -> Result<Bundle, NoProof> {
     let origin = origin_of(vault, log);
-    let (checkpoint, note): (Checkpoint, String) =
-        latest(folder, known)?.remove(&origin).ok_or(NoProof::Unsigned)?;
+    let newest = latest(folder, known)?.remove(&origin).ok_or(NoProof::Unsigned)?;
     let found = find(history, log, which)?.ok_or(NoProof::Unknown)?;
+    // One that witnesses have signed shows more.
+    let cosigned = cosigned_notes(folder, log, known)?.into_iter();
+    let covering = cosigned.filter(|(checkpoint, _)| checkpoint.size > found.index);
+    let (checkpoint, note): (Checkpoint, String) =
+        covering.max_by_key(|(_, note)| note.lines().count()).unwrap_or(newest);
     let path = inclusion(&Files::of(folder, log), found.index, checkpoint.size)?;
     let path = path.ok_or(NoProof::Unsigned)?;
     let salts = salts.salts(found.key).map_err(|what| Trouble::Key(found.key, what))?;

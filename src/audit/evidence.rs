@@ -8,20 +8,23 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::abroad::anchor::Store;
 use super::disclose::disclose;
 pub use super::disclose::{NoProof, Which};
 use super::history::{History, Span};
 pub use super::inspect::LogCounts;
 use super::inspect::{Inspection, Outside};
 use super::keys::Keyring;
-use super::notary::notes::{PUBLIC_KEY, latest};
+use super::notary::notes::{PUBLIC_KEY, cosigned_notes, latest};
 use super::notary::salts::RingSalts;
+use super::notary::trees;
 use super::notary::{Trouble, origin_of};
 use super::reader::{ReadError, Reader};
 use super::verify::{Counts, check_mac, verify_all};
 use crate::config;
 use crate::proof::bundle::Bundle;
 use crate::proof::checkpoint::Checkpoint;
+use crate::proof::cosignature::{Witness, cosigned};
 use crate::proof::note::Verifier;
 
 /// The notary's folder in the log's.
@@ -159,6 +162,70 @@ impl Evidence {
             |raw| inspection.take(raw).map_err(NotVerified::from),
         )?;
         Ok((Counts { archived: read.archived, ..counts }, inspection.finish()?))
+    }
+
+    /// Of each log how many records enough witnesses stand for: `required` of those known.
+    ///
+    /// # Errors
+    /// [`NotVerified`] when a cosignature is not of its witness, or too few stand for a log that was signed.
+    pub fn witnessed(
+        &self,
+        logs: &BTreeMap<String, LogCounts>,
+        (known, required): (&[Witness], usize),
+    ) -> Result<BTreeMap<String, u64>, NotVerified> {
+        let (folder, mut seen) = (folder_of(&self.journal), BTreeMap::new());
+        for (log, _) in logs.iter().filter(|(_, counts)| counts.signed > 0) {
+            let mut sizes = BTreeMap::new();
+            for (checkpoint, note) in cosigned_notes(&folder, log, &self.known)? {
+                let by = cosigned(&note, known)
+                    .map_err(|error| NotVerified::Differs(format!("log {log}: {error}")))?;
+                for found in by {
+                    let size: &mut u64 = sizes.entry(found.name).or_default();
+                    *size = checkpoint.size.max(*size);
+                }
+            }
+            let mut sizes: Vec<u64> = sizes.into_values().collect();
+            sizes.sort_unstable_by(|a, b| b.cmp(a));
+            let size = sizes.get(required.max(1).saturating_sub(1)).copied();
+            if size.is_none() && required > 0 {
+                let what = format!("log {log}: {} of {required} witnesses stand for it", sizes.len());
+                return Err(NotVerified::Differs(what));
+            }
+            seen.insert(log.clone(), size.unwrap_or_default());
+        }
+        Ok(seen)
+    }
+
+    /// Compares all checkpoints that were put into the second place with what was verified; how many there are.
+    ///
+    /// # Errors
+    /// [`NotVerified`] names the first that does not hold.
+    pub fn anchored(
+        &self,
+        audit: &config::Audit,
+        logs: &BTreeMap<String, LogCounts>,
+        only: Option<&str>,
+    ) -> Result<usize, NotVerified> {
+        let store = Store::open(audit).map_err(NotVerified::Unknown)?;
+        let anchored = store.read(&self.known).map_err(NotVerified::Unknown)?;
+        let folder = folder_of(&self.journal);
+        let prefix = origin_of(self.vault(), "");
+        for (name, checkpoint) in &anchored {
+            let log = checkpoint.origin.strip_prefix(&prefix).unwrap_or(&checkpoint.origin);
+            if only.is_some_and(|only| only != log) {
+                continue;
+            }
+            let (then, now) = (checkpoint.size, logs.get(log).map_or(0, |counts| counts.records));
+            let rolled_back =
+                |what: String| Err(NotVerified::Differs(format!("anchor {name}: log {log} {what}")));
+            if now < then {
+                return rolled_back(format!("had {then} records then and has {now} now: it was rolled back"));
+            }
+            if trees::load(&folder, log, then)?.root() != checkpoint.root {
+                return rolled_back(format!("had other records then among its first {then}"));
+            }
+        }
+        Ok(anchored.len())
     }
 
     /// Proves one record of a log to whoever has the key.

@@ -472,6 +472,8 @@ impl Gate {
             unsigned: None,
             unarchived: None,
             undigested: None,
+            unwitnessed: None,
+            unanchored: None,
         }
     }
 }

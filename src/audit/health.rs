@@ -76,4 +76,8 @@ pub struct Health {
     pub unarchived: Option<String>,
     /// Why no daily digests are made.
     pub undigested: Option<String>,
+    /// Why a witness has not signed the newest checkpoints.
+    pub unwitnessed: Option<String>,
+    /// Why no copies of checkpoints are put into the second place.
+    pub unanchored: Option<String>,
 }

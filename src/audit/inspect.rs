@@ -17,7 +17,7 @@ use super::body::wide;
 use super::join::{Joiner, Lost, Shown};
 use super::keeping::retention::expired;
 use super::leaf::LogHash;
-use super::notary::notes::{history, latest};
+use super::notary::notes::{cosigned_notes, history, latest};
 use super::notary::state::{Sizes, State};
 use super::notary::trees::Files;
 use super::notary::{SaltsOf, Trouble, leaf_of, log_of, origin_of};
@@ -203,6 +203,8 @@ impl<K: SaltsOf> Inspection<K> {
         let mut ahead: Vec<Checkpoint> =
             history(&self.folder, name, &self.known)?.into_iter().map(|(checkpoint, _)| checkpoint).collect();
         ahead.extend(self.latest.remove(&origin));
+        let cosigned = cosigned_notes(&self.folder, name, &self.known)?;
+        ahead.extend(cosigned.into_iter().map(|(checkpoint, _)| checkpoint));
         ahead.extend(self.kept.iter().filter(|checkpoint| checkpoint.origin == origin).cloned());
         if ahead.iter().any(|checkpoint| checkpoint.origin != origin) {
             let path = self.folder.join(name);

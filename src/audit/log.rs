@@ -1,7 +1,8 @@
 //! The log as the rest of the program sees it: open it once, give each session its [`SessionLog`], close it at the end.
-//! What is told of it day by day is begun in `attention.rs`.
+//! What is told of it day by day is begun in `attention.rs`, what proves it in `signed.rs`.
 
 mod attention;
+mod signed;
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -10,26 +11,24 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::abroad;
 use super::archive::life as archive;
-use super::attend::{self, Hook};
+use super::attend;
 use super::body::{self, put_name, wide};
 use super::digest::life as digest;
 use super::disk::{Directory, Disk, FolderError};
-use super::evidence;
 use super::gate::{Gate, SHARDS, Shard, Ticket, Waiter, now_ns};
 use super::health::{Health, State, Unavailable};
 use super::journal::{Header, SEGMENT_BYTES_MIN, segment_name, sha256};
 use super::keeping::{Keeper, Policies, Rules};
 use super::keys::Keyring;
-use super::notary::salts::RingSalts;
-use super::notary::{self, Life};
+use super::notary::Life;
 use super::open_error::OpenError;
 use super::record::{Event, Long, Statement, Stream, TEXT_INLINE_BYTES_MAX, Who};
 use super::recovery::{Damage, Recovered, log_start, recover};
 use super::seal::Sealer;
 use super::writer::{Pace, Writer, watch};
 use crate::config;
-use crate::proof::note::Signer;
 
 /// The audit log of a process; clones are the same log.
 #[derive(Debug, Clone)]
@@ -45,6 +44,7 @@ struct Open {
     notary: OnceLock<Life>,
     archive: OnceLock<archive::Life>,
     digest: OnceLock<digest::Life>,
+    abroad: OnceLock<abroad::Life>,
 }
 
 impl Open {
@@ -52,6 +52,9 @@ impl Open {
     fn close(&self) {
         if let Some(archive) = self.archive.get() {
             archive.close();
+        }
+        if let Some(abroad) = self.abroad.get() {
+            abroad.close();
         }
         self.gate.close(self.close_limit);
         if let Some(notary) = self.notary.get() {
@@ -106,46 +109,6 @@ impl Log {
         Ok(log)
     }
 
-    fn start_notary(&self, config: &config::Audit) -> Result<(), OpenError> {
-        let Some(open) = &self.0 else { return Ok(()) };
-        let seed = open.keyring.signer_seed().map_err(OpenError::Keys)?;
-        let signer = Signer::new(&config.origin, &seed);
-        let plan = notary::Plan {
-            journal: config.directory.clone(),
-            folder: evidence::folder_of(&config.directory),
-            vault: config.origin.clone(),
-            every: Duration::from_millis(config.checkpoint_interval_ms),
-            signer: signer.map_err(|_| OpenError::Setting("origin names no vault"))?,
-            salts: RingSalts::new(Arc::clone(&open.keyring)),
-        };
-        let started = notary::start(Arc::clone(&open.gate), plan);
-        let life = started.map_err(|error| OpenError::Io(config.directory.clone(), error))?;
-        let told = life.told();
-        let mut archived: Hook = Box::new(|_, _| Ok(true));
-        if config.archive.enabled {
-            let notary = evidence::folder_of(&config.directory);
-            let started = archive::start(config, notary, Arc::clone(&open.keyring));
-            let started = started.map_err(|error| OpenError::Io(config.directory.clone(), error))?;
-            let gate = Arc::clone(&open.gate);
-            archived = Box::new(started.before_shred(move || gate.durable_position()));
-            if open.archive.set(started).is_err() {
-                tracing::error!("the audit log's archive was started twice");
-            }
-        }
-        // The archive first: the notary takes nothing more once it has agreed.
-        open.gate.before_shred.set(Box::new(move |customer, keys| {
-            if !archived(customer, keys)? {
-                told.hurry();
-                return Ok(false);
-            }
-            told.may_go(customer, keys)
-        }));
-        if open.notary.set(life).is_err() {
-            tracing::error!("the audit log's notary was started twice");
-        }
-        Ok(())
-    }
-
     /// The journal goes on where it ended. Takes any disk, so that tests can bring one that fails.
     pub(super) fn start<D: Disk + 'static>(
         disk: D,
@@ -181,7 +144,18 @@ impl Log {
         attend::start(&gate, &keyring, config.directory.clone())?;
         let rules = Keeper::start(config.clone(), &gate, &keyring)?;
         let (notary, archive, digest) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Ok(Self(Some(Arc::new(Open { gate, close_limit, boot, keyring, rules, notary, archive, digest }))))
+        let abroad = OnceLock::new();
+        Ok(Self(Some(Arc::new(Open {
+            gate,
+            close_limit,
+            boot,
+            keyring,
+            rules,
+            notary,
+            archive,
+            digest,
+            abroad,
+        }))))
     }
 
     /// A log that records nothing: for measurements and tests of other things.
@@ -285,11 +259,15 @@ impl Log {
                 unsigned: None,
                 unarchived: None,
                 undigested: None,
+                unwitnessed: None,
+                unanchored: None,
             },
             |open| Health {
                 unsigned: open.notary.get().and_then(Life::trouble),
                 unarchived: open.archive.get().and_then(archive::Life::trouble),
                 undigested: open.digest.get().and_then(digest::Life::trouble),
+                unwitnessed: open.abroad.get().and_then(abroad::Life::unwitnessed),
+                unanchored: open.abroad.get().and_then(abroad::Life::unanchored),
                 ..open.gate.health()
             },
         )

@@ -19,6 +19,7 @@
 //! join.rs     one whole record of its parts       values.rs  parameters as PostgreSQL would print them
 //! ```
 
+pub mod abroad;
 pub mod acts;
 pub mod archive;
 pub mod arrow;

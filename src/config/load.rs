@@ -131,7 +131,28 @@ fn check_texts(config: &Config, tree: &Node, faults: &mut Vec<Fault>) {
     check(&["audit", "digest", "interval_s"], is_interval, "`interval_s` must be from 1 to 3600");
     let are_rows = digest.bulk_rows_statement > 0 && digest.bulk_rows_day > 0;
     check(&["audit", "digest"], are_rows, "`bulk_rows_statement` and `bulk_rows_day` must be from 1");
+    check_outside(audit, &mut check);
     check(&["log", "level"], !config.log.level.trim().is_empty(), "`level` is empty");
+}
+
+fn check_outside(audit: &super::Audit, check: &mut impl FnMut(&[&str], bool, &str)) {
+    for (at, witness) in audit.witnesses.iter().enumerate() {
+        let at = at.to_string();
+        let is_url = witness.url.starts_with("https://") || witness.url.starts_with("http://");
+        check(&["audit", "witnesses", &at, "url"], is_url, "`url` must begin with https:// or http://");
+        let is_key = crate::proof::cosignature::Witness::parse(&witness.key).is_ok();
+        let text = "`key` must be a witness's: <name>+<8 hex digits>+<base64>";
+        check(&["audit", "witnesses", &at, "key"], is_key, text);
+    }
+    let is_count = audit.witnesses_required <= audit.witnesses.len();
+    let text = "`witnesses_required` is more than there are witnesses";
+    check(&["audit", "witnesses_required"], is_count, text);
+    let is_url =
+        |url: &String| ["s3://", "gs://", "az://", "file:///"].iter().any(|kind| url.starts_with(kind));
+    let text = "`url` must begin with s3://, gs://, az:// or file:///";
+    check(&["audit", "anchor", "url"], audit.anchor.url.as_ref().is_none_or(is_url), text);
+    let is_interval = (1..=86_400).contains(&audit.anchor.interval_s);
+    check(&["audit", "anchor", "interval_s"], is_interval, "`interval_s` must be from 1 to 86400");
 }
 
 fn check_servers(config: &Config, tree: &Node, faults: &mut Vec<Fault>) {

@@ -8,6 +8,7 @@
 //! tree.rs        RFC 6962 trees: a record is in a tree, a tree is the beginning of another
 //! note.rs        C2SP signed notes: a text and who stands for it
 //! checkpoint.rs  C2SP tlog-checkpoint: the size and root of a tree, in a note
+//! cosignature.rs C2SP tlog-cosignature: witnesses stand for a checkpoint, too
 //! record.rs      a disclosed record, and the leaf that stands for it
 //! bundle.rs      C2SP tlog-proof: record, place and checkpoint in one text
 //! ```
@@ -16,6 +17,7 @@ use std::fmt;
 
 pub mod bundle;
 pub mod checkpoint;
+pub mod cosignature;
 pub mod note;
 pub mod record;
 pub mod tree;

@@ -21,7 +21,7 @@ pub const SIGNATURES_MAX: usize = 100;
 
 /// The kind of signature: Ed25519 over the text.
 const KIND_ED25519: u8 = 1;
-const DASH: &str = "\u{2014} ";
+pub(super) const DASH: &str = "\u{2014} ";
 
 /// Whom signatures are checked against: a name and an Ed25519 public key.
 #[derive(Clone, PartialEq, Eq)]
@@ -43,7 +43,7 @@ fn key_id(name: &str, key: &[u8; 32]) -> u32 {
     hash.as_ref().iter().take(4).fold(0, |id, byte| id << 8 | u32::from(*byte))
 }
 
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(|letter: char| letter.is_whitespace() || letter == '+')
 }
 
@@ -144,12 +144,11 @@ fn check_text(text: &str) -> Result<(), ProofError> {
     Ok(())
 }
 
-/// Checks a note, and gives its text and the names of those known who have signed it: at least one.
-///
-/// # Errors
-/// [`ProofError::Malformed`] when it is no note, [`ProofError::Wrong`] when nobody known has signed it, or a signature of
-/// somebody known is not theirs.
-pub fn open<'a>(note: &'a str, known: &[Verifier]) -> Result<(&'a str, Vec<String>), ProofError> {
+/// A signature line: all of it, and its name, key id and signature.
+pub(super) type Line<'a> = (&'a str, &'a str, u32, Vec<u8>);
+
+/// The text of a note, and its signature lines. Nothing is checked yet.
+pub(super) fn parts(note: &str) -> Result<(&str, Vec<Line<'_>>), ProofError> {
     if note.len() > NOTE_BYTES_MAX {
         return Err(ProofError::Malformed("the note is too long"));
     }
@@ -162,12 +161,26 @@ pub fn open<'a>(note: &'a str, known: &[Verifier]) -> Result<(&'a str, Vec<Strin
     let Some(lines) = lines else {
         return Err(ProofError::Malformed("a note ends with a newline"));
     };
-    let mut names = Vec::new();
-    for (number, line) in lines.split('\n').enumerate() {
-        if number >= SIGNATURES_MAX {
+    let mut read = Vec::new();
+    for line in lines.split('\n') {
+        if read.len() >= SIGNATURES_MAX {
             return Err(ProofError::Malformed("more signatures than are read"));
         }
         let (name, id, signature) = signature_line(line)?;
+        read.push((line, name, id, signature));
+    }
+    Ok((text, read))
+}
+
+/// Checks a note, and gives its text and the names of those known who have signed it: at least one.
+///
+/// # Errors
+/// [`ProofError::Malformed`] when it is no note, [`ProofError::Wrong`] when nobody known has signed it, or a signature of
+/// somebody known is not theirs.
+pub fn open<'a>(note: &'a str, known: &[Verifier]) -> Result<(&'a str, Vec<String>), ProofError> {
+    let (text, lines) = parts(note)?;
+    let mut names = Vec::new();
+    for (_, name, id, signature) in lines {
         let Some(key) = known.iter().find(|key| key.id == id && key.name == name) else { continue };
         if names.contains(&key.name) {
             continue;

@@ -112,6 +112,8 @@ impl Edge for Sessions {
             "unsigned": health.unsigned,
             "unarchived": health.unarchived,
             "undigested": health.undigested,
+            "unwitnessed": health.unwitnessed,
+            "unanchored": health.unanchored,
         });
         (writable, told)
     }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::super::tree::{Tree, consistency};
@@ -19,6 +19,7 @@ use crate::proof::tree::check_consistency;
 
 pub(in crate::audit) const LATEST: &str = "latest";
 pub(in crate::audit) const HISTORY: &str = "history";
+const COSIGNED: &str = "cosigned";
 /// The file with the public key.
 pub(in crate::audit) const PUBLIC_KEY: &str = "checkpoints.pub";
 /// So many bytes of notes are read at most.
@@ -46,8 +47,66 @@ pub(in crate::audit) fn split(mut text: &str) -> Option<Vec<&str>> {
     Some(notes)
 }
 
-fn framed(note: &str) -> String {
+/// A note behind its length.
+pub(in crate::audit) fn framed(note: &str) -> String {
     format!("note {}\n{note}", note.len())
+}
+
+/// More than a note with its frame has.
+const TAIL_BYTES_MAX: u64 = 64 << 10;
+
+/// Cuts notes at the ends of histories that were not written whole, because the power was lost. What was cut is kept
+/// beside, in `history.cut`.
+fn heal_all(folder: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let folder = entry?.path();
+        let path = folder.join(HISTORY);
+        if !path.is_file() {
+            continue;
+        }
+        let file = OpenOptions::new().read(true).write(true).open(&path)?;
+        let length = file.metadata()?.len();
+        let begin = length.saturating_sub(TAIL_BYTES_MAX);
+        let mut tail = vec![0; usize::try_from(length.saturating_sub(begin)).unwrap_or(0)];
+        file.read_exact_at(&mut tail, begin)?;
+        let Some(torn) = torn(&tail, begin == 0) else { continue };
+        let mut kept =
+            OpenOptions::new().append(true).create(true).mode(0o600).open(folder.join("history.cut"))?;
+        kept.write_all(tail.get(tail.len().saturating_sub(torn)..).unwrap_or_default())?;
+        kept.sync_data()?;
+        file.set_len(length.saturating_sub(u64::try_from(torn).unwrap_or(0)))?;
+        file.sync_all()?;
+        tracing::warn!(path = %path.display(), bytes = torn, "the end of a history of checkpoints was torn, and is cut");
+    }
+    Ok(())
+}
+
+/// How many bytes at the end are the beginning of a note and no whole one. `None`: there are none, or it is no torn end.
+fn torn(tail: &[u8], is_all: bool) -> Option<usize> {
+    let heads: Vec<usize> = (0..tail.len())
+        .filter(|at| tail.get(*at..).is_some_and(|rest| rest.starts_with(b"note ")))
+        .filter(|at| at.checked_sub(1).map_or(is_all, |before| tail.get(before) == Some(&b'\n')))
+        .collect();
+    let last = heads.last().copied();
+    let end = match last {
+        Some(last) => last.saturating_add(whole(tail.get(last..)?).unwrap_or(0)),
+        None if is_all => 0,
+        None => return None,
+    };
+    let rest = tail.len().checked_sub(end).filter(|rest| *rest > 0)?;
+    // What stands before the last note must be whole, else it is no torn end but damage.
+    let before = heads.iter().rev().nth(1).filter(|_| last == Some(end));
+    let follows = before.is_none_or(|before| tail.get(*before..).and_then(whole) == end.checked_sub(*before));
+    follows.then_some(rest)
+}
+
+/// The bytes of the whole note, with its frame, that these bytes begin with.
+fn whole(bytes: &[u8]) -> Option<usize> {
+    let head = bytes.iter().position(|byte| *byte == b'\n')?;
+    let count = std::str::from_utf8(bytes.get(..head)?).ok()?.strip_prefix("note ")?;
+    let end = head.saturating_add(1).saturating_add(count.parse().ok()?);
+    let note = bytes.get(head..end)?;
+    (note.ends_with(b"\n") && !note.contains(&0)).then_some(end)
 }
 
 /// The newest checkpoint of each log, by its origin.
@@ -76,6 +135,26 @@ pub(in crate::audit) fn history(
     all(&folder.join(log).join(HISTORY), &text, known)
 }
 
+/// The newest checkpoints of one log that witnesses have signed, too.
+///
+/// # Errors
+/// As [`latest`].
+pub(in crate::audit) fn cosigned_notes(
+    folder: &Path,
+    log: &str,
+    known: &[Verifier],
+) -> Result<Vec<(Checkpoint, String)>, Trouble> {
+    let text = read(&folder.join(log), COSIGNED, BYTES_MAX)?.unwrap_or_default();
+    all(&folder.join(log).join(COSIGNED), &text, known)
+}
+
+/// Puts others in the place of those.
+pub(in crate::audit) fn write_cosigned(folder: &Path, log: &str, notes: &[String]) -> Result<(), Trouble> {
+    let text: String = notes.iter().map(|note| framed(note)).collect();
+    let folder = folder.join(log);
+    replace(&folder, COSIGNED, text.as_bytes()).map_err(|error| Trouble::Files(folder.join(COSIGNED), error))
+}
+
 fn all(path: &Path, text: &str, known: &[Verifier]) -> Result<Vec<(Checkpoint, String)>, Trouble> {
     let notes = split(text).ok_or_else(|| Trouble::Changed(path.to_owned(), "it is cut or was changed"))?;
     let mut read = Vec::new();
@@ -92,6 +171,7 @@ impl Notes {
     /// Reads what was signed last.
     pub(super) fn open(folder: &Path, vault: &str, signer: Signer) -> Result<Self, Trouble> {
         make_folder(folder).map_err(|error| Trouble::Files(folder.to_owned(), error))?;
+        heal_all(folder).map_err(|error| Trouble::Files(folder.to_owned(), error))?;
         let known = [signer.verifier().clone()];
         let prefix = format!("{vault}/");
         let mut latest = BTreeMap::new();
@@ -138,7 +218,9 @@ impl Notes {
             let path = folder.join(HISTORY);
             let written = make_folder(&folder).and_then(|()| {
                 let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
-                file.write_all(framed(note).as_bytes())
+                file.write_all(framed(note).as_bytes())?;
+                // So that a loss of power can tear one note only.
+                file.sync_data()
             });
             written.map_err(|error| Trouble::Files(path, error))?;
             self.grown.pop();

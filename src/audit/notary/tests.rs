@@ -194,6 +194,41 @@ fn nothing_is_signed_that_does_not_follow_from_what_was() {
 }
 
 #[test]
+fn a_history_that_was_torn_by_a_loss_of_power_is_healed_at_every_byte() {
+    let (journal, own) = (Folder::new(), Folder::new());
+    let mut lengths = Vec::new();
+    let path = own.0.join("one_spa").join("history");
+    for run in 1..=3 {
+        let log = Journal::open(&journal.config(), "node").unwrap();
+        durable(&mut log.session(&who(1)), &select(run));
+        drop(log);
+        round(&journal, &own).unwrap();
+        lengths.push(std::fs::metadata(&path).unwrap().len());
+    }
+    let good = std::fs::read(&path).unwrap();
+    let at = |length: u64| usize::try_from(length).unwrap();
+    for cut in at(lengths[1])..good.len() {
+        // What was never written may read as zeros.
+        for zeros in [0, 3] {
+            let torn = [&good[..cut], &vec![0; zeros]].concat();
+            std::fs::write(&path, &torn).unwrap();
+            drop(notary(&journal, &own).unwrap());
+            assert_eq!(std::fs::read(&path).unwrap(), good[..at(lengths[1])], "cut at {cut}");
+            assert_eq!(notes::history(&own.0, "one_spa", &known()).unwrap().len(), 2);
+        }
+    }
+    // Damage before the end is none of that.
+    let mut bad = good.clone();
+    bad[at(lengths[0]) + 5] ^= 1;
+    std::fs::write(&path, &bad).unwrap();
+    drop(notary(&journal, &own).unwrap());
+    assert_eq!(std::fs::read(&path).unwrap(), bad);
+    std::fs::write(&path, &good).unwrap();
+    round(&journal, &own).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), good);
+}
+
+#[test]
 fn a_changed_file_of_the_notary_is_named() {
     let (journal, own) = (Folder::new(), Folder::new());
     eventful(&journal);

@@ -115,7 +115,7 @@ impl Growth {
 }
 
 /// Makes a folder that only its owner may look into.
-pub(super) fn make_folder(path: &Path) -> io::Result<()> {
+pub(in crate::audit) fn make_folder(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

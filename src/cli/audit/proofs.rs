@@ -9,13 +9,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::{Failure, Place, Progress, keyring, parse_time};
+use crate::audit::abroad::witnesses;
 use crate::audit::evidence::{Evidence, LogCounts, NoProof, NotVerified, Which, key_beside};
 use crate::audit::history::Span;
 use crate::audit::reader::ReadError;
 use crate::audit::render::{bytes_in_line, rfc3339};
 use crate::audit::verify::{Counts, verify};
+use crate::config;
 use crate::proof::bundle::Bundle;
 use crate::proof::checkpoint::Checkpoint;
+use crate::proof::cosignature::{Witness, cosigned};
 use crate::proof::note::{self, Verifier};
 use crate::proof::record::{Value, fields};
 
@@ -38,6 +41,9 @@ pub(super) struct Verify {
     /// Reads only records of the archive that began before this time
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     until: Option<u64>,
+    /// Compares with all checkpoints in the second place (audit.anchor), too
+    #[arg(long)]
+    anchors: bool,
 }
 
 impl Verify {
@@ -71,6 +77,9 @@ pub(super) struct CheckProof {
     /// Who must have signed: a file with the public key, or the key
     #[arg(long, value_name = "KEY", value_parser = parse_key)]
     key: Verifier,
+    /// A witness who must have signed, too: a file with its key, or the key
+    #[arg(long, value_name = "KEY", value_parser = parse_witness)]
+    witness: Vec<Witness>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -89,6 +98,12 @@ fn parse_key(text: &str) -> Result<Verifier, String> {
     Verifier::parse(&read).map_err(|error| error.to_string())
 }
 
+fn parse_witness(text: &str) -> Result<Witness, String> {
+    let read = if text.contains('+') { Ok(text.to_owned()) } else { fs::read_to_string(text) };
+    let read = read.map_err(|error| format!("{text}: {error}"))?;
+    Witness::parse(&read).map_err(|error| error.to_string())
+}
+
 impl From<NotVerified> for Failure {
     fn from(error: NotVerified) -> Self {
         Self::Message(format!("audit log: {error}"))
@@ -99,19 +114,19 @@ pub(super) fn check(args: &Verify) -> Result<ExitCode, Failure> {
     let audit = args.place.audit()?;
     let (folder, keyring) = (&audit.directory, keyring(&audit)?);
     let (beside, progress) = (key_beside(folder)?, Progress::start("verifying the audit log"));
-    let is_own_key = args.key.is_none();
+    let (is_own_key, mut said) = (args.key.is_none(), String::new());
     let verified = match args.key.clone().or(beside) {
         Some(key) => {
             let mut kept = Vec::new();
             for path in &args.checkpoint {
                 kept.push(read_checkpoint(path, &key)?);
             }
-            Evidence::of(&audit, keyring, key).verify_span(
-                args.customer.as_deref(),
-                &args.span(),
-                kept,
-                |_| {},
-            )
+            let evidence = Evidence::of(&audit, keyring, key);
+            let verified = evidence.verify_span(args.customer.as_deref(), &args.span(), kept, |_| {});
+            verified.and_then(|(counts, logs)| {
+                said = elsewhere(&evidence, &audit, args, &logs)?;
+                Ok((counts, logs))
+            })
         }
         None => {
             verify(folder, Some(keyring), |_| {}).map(|counts| (counts, BTreeMap::new())).map_err(Into::into)
@@ -123,6 +138,7 @@ pub(super) fn check(args: &Verify) -> Result<ExitCode, Failure> {
         Ok((counts, logs)) => {
             write_counts(&mut out, folder, &counts)?;
             write_logs(&mut out, &logs, is_own_key)?;
+            out.write_all(said.as_bytes())?;
             out.flush()?;
             Ok(if counts.torn_bytes == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
@@ -133,6 +149,32 @@ pub(super) fn check(args: &Verify) -> Result<ExitCode, Failure> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Checks what others keep, and says what they have.
+fn elsewhere(
+    evidence: &Evidence,
+    audit: &config::Audit,
+    args: &Verify,
+    logs: &BTreeMap<String, LogCounts>,
+) -> Result<String, NotVerified> {
+    let mut said = String::new();
+    let known = witnesses(audit).map_err(NotVerified::Unknown)?;
+    if !known.is_empty() {
+        let required = audit.witnesses_required;
+        for (log, records) in evidence.witnessed(logs, (&known, required))? {
+            let count = required.max(1);
+            said.push_str(&format!(
+                "log {log}: {count} of {} witnesses stand for {records} records\n",
+                known.len()
+            ));
+        }
+    }
+    if args.anchors {
+        let count = evidence.anchored(audit, logs, args.customer.as_deref())?;
+        said.push_str(&format!("{count} anchored checkpoints hold\n"));
+    }
+    Ok(said)
 }
 
 fn read_checkpoint(path: &Path, key: &Verifier) -> Result<Checkpoint, Failure> {
@@ -233,6 +275,11 @@ pub(super) fn check_proof(args: &CheckProof) -> Result<ExitCode, Failure> {
     let text = fs::read_to_string(&args.file).map_err(|error| told(error.to_string()))?;
     let bundle = Bundle::parse(&text).map_err(|error| told(error.to_string()))?;
     let proven = bundle.check(std::slice::from_ref(&args.key)).map_err(|error| told(error.to_string()))?;
+    let cosigned = cosigned(&bundle.checkpoint, &args.witness).map_err(|error| told(error.to_string()))?;
+    let has_signed = |witness: &&Witness| cosigned.iter().any(|found| found.name == witness.name());
+    if let Some(missing) = args.witness.iter().find(|witness| !has_signed(witness)) {
+        return Err(told(format!("not proven: witness {} has not signed", missing.name())));
+    }
     let (log, mut out) = (proven.checkpoint, io::stdout().lock());
     for field in fields(&bundle.canonical).map_err(|error| told(error.to_string()))? {
         let name = field.name().map_or_else(|| format!("column {}", field.tag), str::to_owned);
@@ -256,6 +303,10 @@ pub(super) fn check_proof(args: &CheckProof) -> Result<ExitCode, Failure> {
         log.origin,
         proven.signed_by.join(", ")
     )?;
+    for found in &cosigned {
+        let time = rfc3339(found.time.saturating_mul(1_000_000_000));
+        writeln!(out, "seen by witness {} at {time}", found.name)?;
+    }
     writeln!(out, "not checked: other records of the log, and that its clock was right")?;
     out.flush()?;
     Ok(ExitCode::SUCCESS)
