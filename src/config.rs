@@ -20,7 +20,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-pub use attention::Digest;
+pub use attention::{Alerts, Digest};
 pub use hours::{Hours, Local, Zone};
 pub use key_source::KeySource;
 pub(crate) use load::{DAY_MS, FRESH_IS_SESSION};
@@ -50,6 +50,8 @@ pub struct Config {
     pub pool: Pool,
     /// Where the statement log goes.
     pub audit: Audit,
+    /// What somebody hears of at once, and where.
+    pub alerts: Alerts,
     /// The SQL console over the audit log.
     pub console: Console,
     /// Who looks after OneVault itself and may use the console for all customers.

@@ -65,6 +65,12 @@ pub const AUDIT_WITNESS_FAILURES_TOTAL: &str = "onevault_audit_witness_failures_
 pub const AUDIT_ANCHOR_FAILURES_TOTAL: &str = "onevault_audit_anchor_failures_total";
 /// Counter: statements refused because the log could not be written.
 pub const AUDIT_REFUSED_TOTAL: &str = "onevault_audit_refused_total";
+/// Counter, `rule`, `customer`: alerts raised.
+pub const AUDIT_ALERTS_TOTAL: &str = "onevault_audit_alerts_total";
+/// Counter, `outcome` (`delivered`, `failed`, `dropped`): what became of alerts.
+pub const AUDIT_ALERTS_SENT_TOTAL: &str = "onevault_audit_alerts_sent_total";
+/// Gauge: alerts that wait to be sent.
+pub const AUDIT_ALERTS_WAITING: &str = "onevault_audit_alerts_waiting";
 /// Counter, `what` (`customers`, `certificates`), `outcome`: reloads.
 pub const RELOADS_TOTAL: &str = "onevault_reloads_total";
 /// Gauge, seconds since 1970: the earliest end of a certificate shown to clients.
@@ -105,6 +111,9 @@ pub fn start_metrics() -> Result<PrometheusHandle, String> {
     describe_counter!(AUDIT_WITNESS_FAILURES_TOTAL, "Rounds in which a witness did not sign a checkpoint");
     describe_counter!(AUDIT_ANCHOR_FAILURES_TOTAL, "Times that checkpoints could not be put elsewhere");
     describe_counter!(AUDIT_REFUSED_TOTAL, "Statements refused because the audit log could not be written");
+    describe_counter!(AUDIT_ALERTS_TOTAL, "Alerts raised, by rule and customer");
+    describe_counter!(AUDIT_ALERTS_SENT_TOTAL, "Alerts delivered, given up, or without room, by outcome");
+    describe_gauge!(AUDIT_ALERTS_WAITING, "Alerts that wait to be sent");
     describe_counter!(RELOADS_TOTAL, "Reloads, by what was read again and outcome");
     describe_gauge!(CERTIFICATE_EXPIRY, Unit::Seconds, "The earliest end of a certificate shown to clients");
     describe_gauge!(START_TIME, Unit::Seconds, "When this process started");

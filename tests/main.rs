@@ -5,6 +5,8 @@
 mod support;
 
 #[cfg(test)]
+mod alerts;
+#[cfg(test)]
 mod archive;
 #[cfg(test)]
 mod audit_keys;

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
+use super::alert::Alerts;
 use super::attend::Before;
 use super::body::wide;
 use super::health::{Health, State, Unavailable};
@@ -140,6 +141,7 @@ pub(super) struct Gate {
     pub(super) durable_ns: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) writer: OnceLock<Thread>,
+    pub(super) alerts: OnceLock<Arc<Alerts>>,
     finished: (Mutex<bool>, Condvar),
 }
 
@@ -168,6 +170,7 @@ impl Gate {
             durable_ns: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             writer: OnceLock::new(),
+            alerts: OnceLock::new(),
             finished: (Mutex::new(false), Condvar::new()),
         }
     }
@@ -474,6 +477,7 @@ impl Gate {
             undigested: None,
             unwitnessed: None,
             unanchored: None,
+            alerts: self.alerts.get().map(|alerts| alerts.health()).unwrap_or_default(),
         }
     }
 }

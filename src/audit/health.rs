@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::alert::AlertHealth;
+
 /// Why the log did not take or did not keep a record. Tell the client 58030.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unavailable {
@@ -80,4 +82,6 @@ pub struct Health {
     pub unwitnessed: Option<String>,
     /// Why no copies of checkpoints are put into the second place.
     pub unanchored: Option<String>,
+    /// How the sending of alerts goes.
+    pub alerts: AlertHealth,
 }

@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::abroad;
+use super::alert::AlertHealth;
 use super::archive::life as archive;
 use super::attend;
 use super::body::{self, put_name, wide};
@@ -261,6 +262,7 @@ impl Log {
                 undigested: None,
                 unwitnessed: None,
                 unanchored: None,
+                alerts: AlertHealth::default(),
             },
             |open| Health {
                 unsigned: open.notary.get().and_then(Life::trouble),

@@ -82,6 +82,12 @@ impl Logs {
         self.failing.load(Ordering::Acquire)
     }
 
+    /// Those that cannot be written, and since when, in ns since 1970.
+    pub(super) fn troubled(&self) -> Vec<(Arc<str>, u64)> {
+        let troubles = lock(&self.troubles);
+        troubles.iter().map(|(log, trouble)| (self.name(*log), trouble.since_ns)).collect()
+    }
+
     /// Counts a call that is refused because of it.
     pub(super) fn count_refusal(&self, log: u32) {
         if let Some(trouble) = lock(&self.troubles).get_mut(&log) {

@@ -11,7 +11,7 @@
 //! writer.rs   the thread; group commit; watchdog   journal.rs segments and frames · segment.rs  reading them
 //! disk.rs     folder, lock, prepared segments      recovery.rs  after an end of any kind · begin.rs  its first segment
 //! keys/       the keyring                          seal.rs    bodies encrypted · logs.rs
-//! digest/     a day of a customer, in short          archive/   Parquet files for years
+//! digest/     a day of a customer, in short          alert/     what somebody hears of at once
 //! acts.rs     what commands have recorded          attend.rs  the thread that looks after keys and acts
 //! row.rs      a record as typed columns             arrow.rs   rows as Arrow batches and back
 //! archive/    files for years                       history.rs archive and journal as one
@@ -21,6 +21,7 @@
 
 pub mod abroad;
 pub mod acts;
+pub mod alert;
 pub mod archive;
 pub mod arrow;
 mod attend;

@@ -44,9 +44,7 @@ fn serve(args: &Args) -> Result<ExitCode, Failure> {
     drop(reading);
     let (catalogues, retention) = (customers.catalogues(), config.audit.retention);
     audit.keep(Box::new(move || policies(&catalogues.load(), retention)));
-    audit
-        .start_digests(&config.audit, customers.catalogues())
-        .map_err(|error| Failure::Message(error.to_string()))?;
+    audit.start_attention(&config, customers.catalogues())?;
     let watched = vec![
         (What::Customers, vec![config.customers.configurations_dir.clone()]),
         (What::Certificates, files(certificates.files())),

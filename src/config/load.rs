@@ -54,7 +54,7 @@ fn parse(text: &str) -> Result<Config, Vec<Fault>> {
 /// Every number with the range it may have.
 fn numbers(config: &Config) -> Vec<([&'static str; 2], u64, RangeInclusive<u64>)> {
     let wide = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-    let Config { listen, limits, pool, audit, console, .. } = config;
+    let Config { listen, limits, pool, audit, alerts, console, .. } = config;
     let count = 1..=10_000_000;
     let time_ms = 1..=DAY_MS;
     vec![
@@ -81,6 +81,11 @@ fn numbers(config: &Config) -> Vec<([&'static str; 2], u64, RangeInclusive<u64>)
         (["audit", "segment_bytes"], audit.segment_bytes, 1 << 20..=1 << 40),
         (["audit", "checkpoint_interval_ms"], audit.checkpoint_interval_ms, 100..=DAY_MS),
         (["audit", "buffer_bytes"], wide(audit.buffer_bytes), 4 << 10..=1 << 40),
+        (["alerts", "timeout_ms"], alerts.timeout_ms, 1..=60_000),
+        (["alerts", "attempts_max"], alerts.attempts_max.into(), 1..=1_000_000),
+        (["alerts", "queue_max"], wide(alerts.queue_max), 1..=1_000_000),
+        (["alerts", "failed_logins"], wide(alerts.failed_logins), 1..=10_000),
+        (["alerts", "failed_logins_window_s"], alerts.failed_logins_window_s, 1..=86_400),
         (["console", "sessions_max"], wide(console.sessions_max), 1..=10_000),
         (["console", "queries_max"], wide(console.queries_max), 1..=10_000),
         (["console", "statement_timeout_ms"], console.statement_timeout_ms, time_ms),
@@ -132,6 +137,12 @@ fn check_texts(config: &Config, tree: &Node, faults: &mut Vec<Fault>) {
     let are_rows = digest.bulk_rows_statement > 0 && digest.bulk_rows_day > 0;
     check(&["audit", "digest"], are_rows, "`bulk_rows_statement` and `bulk_rows_day` must be from 1");
     check_outside(audit, &mut check);
+    let alerts = &config.alerts;
+    let is_reference = |text: &String| text.starts_with("env:") || text.starts_with("file:");
+    let is_signed = alerts.url.is_none() || alerts.secret.is_some();
+    check(&["alerts"], is_signed, "`url` needs a `secret`, with which alerts are signed");
+    let text = "`secret` must be a reference (env:NAME or file:PATH), not the secret itself";
+    check(&["alerts", "secret"], alerts.secret.as_ref().is_none_or(is_reference), text);
     check(&["log", "level"], !config.log.level.trim().is_empty(), "`level` is empty");
 }
 
@@ -256,7 +267,7 @@ zzz: 1
                 "5:17: `backends_max`: invalid type: string \"many\", expected usize",
                 "8:9: `mode`: unknown value `sesion`, did you mean `session`?",
                 "9:1: unknown key `zzz`, expected one of `listen`, `tls`, `customers`, `limits`, `pool`, \
-                 `audit`, `console`, `operators`, `http`, `provision`, `log`",
+                 `audit`, `alerts`, `console`, `operators`, `http`, `provision`, `log`",
             ]
         );
     }

@@ -114,6 +114,7 @@ impl Edge for Sessions {
             "undigested": health.undigested,
             "unwitnessed": health.unwitnessed,
             "unanchored": health.unanchored,
+            "alerts": { "waiting": health.alerts.waiting, "trouble": health.alerts.trouble },
         });
         (writable, told)
     }
@@ -126,6 +127,8 @@ impl Edge for Sessions {
         let audit = self.shared.audit.health();
         metrics::counter!(telemetry::AUDIT_RECORDS_TOTAL).absolute(audit.records);
         metrics::counter!(telemetry::AUDIT_REFUSED_TOTAL).absolute(audit.refused);
+        let alerts = u64::try_from(audit.alerts.waiting).unwrap_or(u64::MAX);
+        metrics::gauge!(telemetry::AUDIT_ALERTS_WAITING).set(telemetry::gauge(alerts));
         metrics::gauge!(telemetry::AUDIT_WAITING_BYTES).set(telemetry::gauge(audit.waiting_bytes));
         let certificates = self.shared.greeter.certificates();
         if let Some(expiry) = certificates.first_expiry().and_then(|expiry| u64::try_from(expiry).ok()) {

@@ -1,27 +1,11 @@
 //! What a record adds to its day.
 
+use super::super::alert::Rule;
 use super::super::render::rfc3339;
 use super::super::row::{Column, Row};
 use super::known::Known;
 use super::{Digest, Line, LoginDay, word};
 use crate::config;
-
-/// What is worth telling somebody at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Rule {
-    /// A login that failed; many of them are told.
-    FailedLogin,
-    /// A login from an address it never came from before.
-    NewAddress,
-    /// A read of many rows.
-    BulkRead,
-    /// An object or right was created, changed or dropped.
-    Ddl,
-    /// Use outside business hours; a login's first on a day.
-    OffHours,
-    /// The log could not be written for a while.
-    LogGap,
-}
 
 /// Something a record shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,7 +119,7 @@ impl Counting<'_> {
             b"login_failed" => {
                 let line = found(&sqlstate);
                 self.digest.failed_logins.add(line.clone());
-                self.find(Rule::FailedLogin, row, line);
+                self.find(Rule::FailedLogins, row, line);
             }
             b"connection_refused" => {
                 self.digest.refused.add(found(&format!("connection {sqlstate}")));

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use count::{Finding, Rule};
+pub use count::Finding;
 
 /// Lines of one list; what is beyond is counted only.
 pub const LISTED_MAX: usize = 200;

@@ -92,7 +92,7 @@ impl Store {
     }
 
     /// Everybody who has a folder here.
-    pub(super) fn customers(&self) -> Result<Vec<String>, StoreError> {
+    pub(in crate::audit) fn customers(&self) -> Result<Vec<String>, StoreError> {
         let io = |error| StoreError::Io(self.folder.clone(), error);
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
@@ -140,7 +140,7 @@ impl Store {
     }
 
     /// Reads a file of a customer, and the number of its key; nothing: there is none.
-    pub(super) fn read<T: DeserializeOwned>(
+    pub(in crate::audit) fn read<T: DeserializeOwned>(
         &self,
         customer: &str,
         name: &str,
@@ -178,12 +178,12 @@ impl Store {
     }
 
     /// The key for new files of a customer.
-    pub(super) fn key(&self, customer: &str, now_ns: u64) -> Result<Arc<DataKey>, StoreError> {
+    pub(in crate::audit) fn key(&self, customer: &str, now_ns: u64) -> Result<Arc<DataKey>, StoreError> {
         self.keyring.current(customer, now_ns).map_err(StoreError::Key)
     }
 
     /// Replaces a file of a customer, for good.
-    pub(super) fn write<T: Serialize>(
+    pub(in crate::audit) fn write<T: Serialize>(
         &self,
         customer: &str,
         name: &str,

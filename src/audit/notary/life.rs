@@ -78,6 +78,11 @@ impl Told {
         self.hurry.store(true, Ordering::SeqCst);
     }
 
+    /// See [`Life::trouble`].
+    pub(in crate::audit) fn trouble(&self) -> Option<String> {
+        lock(&self.trouble).clone()
+    }
+
     fn asked(&self) -> Vec<(String, Vec<u32>)> {
         let shreds = lock(&self.shreds);
         let asked = shreds.iter().filter_map(|(customer, shred)| match shred {

@@ -165,7 +165,7 @@ fn refusals_failures_ddl_and_reads_of_the_log_are_told_apart() {
     );
     let ann = &digest.logins["ann"];
     assert_eq!((ann.statements, ann.errors, digest.records), (2, 1, 11));
-    assert_eq!((desk.found(Rule::FailedLogin), desk.found(Rule::Ddl)), (3, 2));
+    assert_eq!((desk.found(Rule::FailedLogins), desk.found(Rule::Ddl)), (3, 2));
 }
 
 #[test]
