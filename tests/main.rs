@@ -54,6 +54,8 @@ mod pooling_transaction;
 #[cfg(test)]
 mod provision;
 #[cfg(test)]
+mod reconcile;
+#[cfg(test)]
 mod soak;
 #[cfg(test)]
 mod startup_parameters;

@@ -1,13 +1,15 @@
 //! Acts of commands that belong into the log: reads, exports, sign-offs. Only the process that writes the log can record.
 //!
-//! `acts/NAME.act` asks, `NAME.done` or `NAME.failed` answers. What always holds: when [`record`] answers that it is done, the
+//! `acts/NAME.act` asks, `NAME.done` or `NAME.failed` answers; `NAME.ask` asks which backends the process has. What always holds: when [`record`] answers that it is done, the
 //! record is on disk; an act that was asked for is recorded by the next process if this one ends in between, so one may be
 //! recorded twice and none is lost.
 
+use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -99,7 +101,89 @@ pub fn record(audit: &config::Audit, node: &str, act: &Act, limit: Duration) -> 
     }
 }
 
+/// A backend of the running process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ours {
+    /// The server, as the customer writes it.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// By the server's name.
+    pub database: String,
+    /// The server's process.
+    pub process_id: i32,
+}
+
+/// Knows the backends of a customer.
+type Knows = Box<dyn Fn(&str) -> Vec<Ours> + Send + Sync>;
+
+/// Who is asked for backends; nobody, until it is set.
+#[derive(Default)]
+pub(super) struct Backends(OnceLock<Knows>);
+
+impl fmt::Debug for Backends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Backends").field(&self.0.get().is_some()).finish()
+    }
+}
+
+impl Backends {
+    /// Sets who is asked; the first one stays.
+    pub(super) fn set(&self, knows: Knows) {
+        if self.0.set(knows).is_err() {
+            tracing::error!("who knows the backends was set twice");
+        }
+    }
+}
+
+/// The backends that the running process has at a customer's servers at this moment.
+///
+/// # Errors
+/// A sentence, also when none answers within `limit`.
+pub fn ask_backends(audit: &config::Audit, customer: &str, limit: Duration) -> Result<Vec<Ours>, String> {
+    let io = |error: io::Error| format!("{}: {error}", audit.directory.display());
+    let base = leave(&audit.directory, &customer, "ask").map_err(io)?;
+    let begun = Instant::now();
+    loop {
+        match fs::read(base.with_extension("told")) {
+            Ok(bytes) => {
+                fs::remove_file(base.with_extension("told")).map_err(io)?;
+                return serde_json::from_slice(&bytes).map_err(|error| error.to_string());
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io(error)),
+        }
+        if begun.elapsed() > limit {
+            // Nobody needs the answer any more.
+            let _ = fs::remove_file(base.with_extension("ask"));
+            return Err("the process that writes the audit log does not answer".into());
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// Answers who asks for backends, where they are known.
+pub(super) fn answer_asked(directory: &Path, backends: &Backends) -> io::Result<()> {
+    let Some(knows) = backends.0.get() else { return Ok(()) };
+    for path in paths(directory, "ask")? {
+        let customer: Option<String> =
+            fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let told = knows(customer.as_deref().unwrap_or_default());
+        let unfinished = path.with_extension("answer");
+        fs::write(&unfinished, serde_json::to_vec(&told)?)?;
+        fs::remove_file(&path)?;
+        fs::rename(&unfinished, path.with_extension("told"))?;
+    }
+    Ok(())
+}
+
 fn ask(directory: &Path, act: &Act) -> io::Result<PathBuf> {
+    leave(directory, act, "act")
+}
+
+/// Leaves a file for the running process.
+fn leave<T: Serialize>(directory: &Path, what: &T, ending: &str) -> io::Result<PathBuf> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let folder = directory.join(FOLDER_NAME);
     match DirBuilder::new().mode(0o700).create(&folder) {
@@ -111,9 +195,9 @@ fn ask(directory: &Path, act: &Act) -> io::Result<PathBuf> {
     let base = folder.join(format!("{:020}-{}-{number}", now_ns(), std::process::id()));
     let unfinished = base.with_extension("new");
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-    file.write_all(serde_json::to_string(act)?.as_bytes())?;
+    file.write_all(serde_json::to_string(what)?.as_bytes())?;
     file.sync_all()?;
-    fs::rename(&unfinished, base.with_extension("act"))?;
+    fs::rename(&unfinished, base.with_extension(ending))?;
     File::open(&folder)?.sync_all()?;
     Ok(base)
 }
@@ -138,18 +222,7 @@ pub(super) fn carry_out(
     directory: &Path,
     mut record: impl FnMut(&Event<'_>) -> Result<(), String>,
 ) -> io::Result<()> {
-    let entries = match fs::read_dir(directory.join(FOLDER_NAME)) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    let mut paths = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        paths.extend(Some(path).filter(|path| path.extension().is_some_and(|ending| ending == "act")));
-    }
-    paths.sort_unstable();
-    for path in paths {
+    for path in paths(directory, "act")? {
         let (ending, text) = match read(&path) {
             Err(what) => ("failed", what),
             Ok(act) => match act.event().map(|event| record(&event)) {
@@ -167,6 +240,22 @@ pub(super) fn carry_out(
         fs::remove_file(&path)?;
     }
     Ok(())
+}
+
+/// What waits, the oldest first.
+fn paths(directory: &Path, wanted: &str) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(directory.join(FOLDER_NAME)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        paths.extend(Some(path).filter(|path| path.extension().is_some_and(|ending| ending == wanted)));
+    }
+    paths.sort_unstable();
+    Ok(paths)
 }
 
 fn read(path: &Path) -> Result<Act, String> {

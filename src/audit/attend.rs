@@ -69,6 +69,9 @@ pub(super) fn start(gate: &Arc<Gate>, keyring: &Arc<Keyring>, directory: PathBuf
             if let Err(error) = recorded {
                 tracing::error!(%error, "what commands ask to have recorded cannot be read");
             }
+            if let Err(error) = acts::answer_asked(&directory, &attendant.gate.backends) {
+                tracing::error!(%error, "who asks for backends cannot be answered");
+            }
             attendant.make_ahead(&keyring, now_ns(), &mut ahead);
         }
     };

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
+use super::acts::Backends;
 use super::alert::Alerts;
 use super::attend::Before;
 use super::body::wide;
@@ -142,6 +143,7 @@ pub(super) struct Gate {
     pub(super) refused: AtomicU64,
     pub(super) writer: OnceLock<Thread>,
     pub(super) alerts: OnceLock<Arc<Alerts>>,
+    pub(super) backends: Backends,
     finished: (Mutex<bool>, Condvar),
 }
 
@@ -171,6 +173,7 @@ impl Gate {
             refused: AtomicU64::new(0),
             writer: OnceLock::new(),
             alerts: OnceLock::new(),
+            backends: Backends::default(),
             finished: (Mutex::new(false), Condvar::new()),
         }
     }

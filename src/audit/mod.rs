@@ -49,6 +49,7 @@ pub mod mailbox;
 mod notary;
 mod open_error;
 pub mod reader;
+pub mod reconcile;
 mod record;
 mod recovery;
 pub mod render;

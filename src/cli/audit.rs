@@ -11,6 +11,7 @@ mod export;
 mod hold;
 mod keys;
 mod proofs;
+mod reconcile;
 mod retention;
 mod review;
 
@@ -74,6 +75,8 @@ enum Command {
     Checkpoint(proofs::ShowCheckpoint),
     /// Show what a customer's log says of a day: logins, new addresses, failures, bulk reads, DDL, off-hours use
     Digest(digest::Args),
+    /// Compare the log with what the customer's server itself has counted, and name sessions that went around OneVault
+    Reconcile(reconcile::Args),
     /// List the keys, or wrap them anew
     Keys(keys::Args),
     /// Write records of one customer to a file, as Parquet, CSV or OCSF; that is recorded
@@ -169,6 +172,7 @@ pub fn run(args: &Args) -> ExitCode {
         Command::CheckProof(args) => proofs::check_proof(args),
         Command::Checkpoint(args) => proofs::checkpoint(args),
         Command::Digest(args) => digest::run(args),
+        Command::Reconcile(args) => reconcile::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Export(args) => export::export(args),
         Command::Hold(args) => hold::run(args),

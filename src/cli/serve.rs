@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{ConfigFile, Failure, Progress, finish};
 use crate::audit::Log;
+use crate::audit::acts::Ours;
 use crate::audit::keeping::policies;
 use crate::backend::{Cancels, Pools};
 use crate::config::{Certificate, Config};
@@ -16,6 +17,7 @@ use crate::routing::Operators;
 use crate::server::{self, Ended, Plan, What};
 use crate::session::{Parts, Sessions, Shared};
 use crate::telemetry;
+use crate::telemetry::live::Board;
 use crate::tls::{Certificates, Greeter, development};
 
 /// Arguments of `onevault serve`.
@@ -61,6 +63,8 @@ fn serve(args: &Args) -> Result<ExitCode, Failure> {
         #[cfg(feature = "console")]
         console: Console::start(&config, &audit).map_err(Failure::Message)?,
     };
+    let board = Arc::clone(parts.pools.board());
+    audit.tell_backends(move |customer| ours(&board, customer));
     let shared =
         Shared::new(parts).map_err(|_| Failure::Message("no random bytes from the system".into()))?;
     let sessions =
@@ -77,6 +81,19 @@ fn serve(args: &Args) -> Result<ExitCode, Failure> {
             ExitCode::FAILURE
         }
     })
+}
+
+/// The backends of a customer, as `onevault audit reconcile` asks for them.
+fn ours(board: &Board, customer: &str) -> Vec<Ours> {
+    let backends = board.backends().into_iter();
+    let of_customer = backends.filter(|backend| backend.pool.customer.as_str() == customer);
+    let own = of_customer.map(|backend| Ours {
+        host: backend.host.clone(),
+        port: backend.port,
+        database: backend.pool.database.as_str().to_owned(),
+        process_id: backend.process_id,
+    });
+    own.collect()
 }
 
 /// The statement log; its end is looked through first, which takes time after a crash.

@@ -15,6 +15,7 @@ mod address;
 mod client;
 mod config_yaml;
 mod folder;
+pub mod observe;
 mod schemas;
 mod server;
 mod validate;

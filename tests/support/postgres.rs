@@ -44,8 +44,14 @@ impl Postgres {
 
     /// A server for one test alone, which may stop it or read its whole log. Ends with its owner.
     pub(crate) fn start(version: u32) -> Self {
+        Self::preloading(version, "")
+    }
+
+    /// The same, with `shared_preload_libraries`.
+    pub(crate) fn preloading(version: u32, libraries: &str) -> Self {
         let mut watch = Command::new(root().join("scripts/cluster"))
             .arg(version.to_string())
+            .env("ONEVAULT_TEST_PRELOAD", libraries)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .process_group(0)

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::acts::Ours;
 use super::super::alert::{Rule, sender};
 use super::super::digest::follower::Plan;
 use super::super::digest::life::{self, Life, Sink};
@@ -53,6 +54,13 @@ impl Log {
     pub fn raise(&self, rule: Rule, customer: &str, what: &str) {
         if let Some(alerts) = self.0.as_ref().and_then(|open| open.gate.alerts.get()) {
             alerts.raise(rule, customer, what, now_ns());
+        }
+    }
+
+    /// Says who knows the backends of a customer at this moment, for commands that ask.
+    pub fn tell_backends(&self, knows: impl Fn(&str) -> Vec<Ours> + Send + Sync + 'static) {
+        if let Some(open) = &self.0 {
+            open.gate.backends.set(Box::new(knows));
         }
     }
 
