@@ -57,7 +57,7 @@ pub(super) async fn prepare(
     statement: Statement,
 ) -> Result<Work, Fault> {
     match statement {
-        Statement::Query(query) => rows(context, Statement::Query(query)).await,
+        Statement::Query(query) => Box::pin(rows(context, Statement::Query(query))).await,
         Statement::Explain { statement: inner, analyze, verbose, format, describe_alias, .. } => {
             if !matches!(*inner, Statement::Query(_)) {
                 return Err(read_only(&inner));
@@ -73,7 +73,7 @@ pub(super) async fn prepare(
                 format,
                 options: None,
             };
-            rows(context, plain).await
+            Box::pin(rows(context, plain)).await
         }
         Statement::Copy { source, to: true, target: CopyTarget::Stdout, options, legacy_options, .. } => {
             let query = match source {
@@ -83,7 +83,7 @@ pub(super) async fn prepare(
                 }
             };
             let form = copy_form(&options, &legacy_options)?;
-            match rows(context, Statement::Query(query)).await? {
+            match Box::pin(rows(context, Statement::Query(query))).await? {
                 Work::Rows(plan) => Ok(Work::Copy(plan, form)),
                 other => Ok(other),
             }
@@ -96,7 +96,7 @@ pub(super) async fn prepare(
             let words: Vec<String> = variable.iter().map(|word| word.value.clone()).collect();
             match words.as_slice() {
                 [word] => match words::query(word, known.is_operator()) {
-                    Some(query) => rows(context, Statement::Query(parsed(context, &query)?)).await,
+                    Some(query) => Box::pin(rows(context, Statement::Query(parsed(context, &query)?))).await,
                     None => known.show(context, &words),
                 },
                 _ => known.show(context, &words),
@@ -104,7 +104,7 @@ pub(super) async fn prepare(
         }
         Statement::ShowDatabases { .. } => {
             let query = words::query("databases", known.is_operator()).unwrap_or_default();
-            rows(context, Statement::Query(parsed(context, &query)?)).await
+            Box::pin(rows(context, Statement::Query(parsed(context, &query)?))).await
         }
         Statement::Deallocate { name, .. } => {
             let name = (!name.value.eq_ignore_ascii_case("all")).then_some(name.value);

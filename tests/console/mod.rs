@@ -101,7 +101,7 @@ fn days_are_summed_up_and_checkpoints_are_shown_to_whom_they_belong() {
                day = CAST(now() AS DATE) FROM usage.daily";
     let role = house.one.role.as_str();
     let row = [role, role, "1", "0", "1", "t", "t", "t", "t"].map(|text| Some(text.to_owned()));
-    assert_eq!(audrey.rows(day), [row.clone()]);
+    assert_eq!(audrey.rows(day), std::slice::from_ref(&row));
     let today = "WHERE day >= CAST(now() AS DATE) AND day < CAST(now() + interval '1 day' AS DATE)";
     assert_eq!(audrey.rows(&format!("{day} {today}")), [row]);
     assert_eq!(audrey.value("SELECT count(*) FROM usage.daily WHERE day < DATE '2020-01-01'"), "0");
