@@ -292,15 +292,17 @@ impl Joiner {
         intents.chain(parts.filter_map(|places| places.first().copied())).min_by_key(|place| place.record)
     }
 
-    /// Forgets parts that no later record of the session needs: those of a text that was not prepared, and of parameters whose
-    /// portals are gone, because the transaction is over.
+    /// Forgets parts that no later record of the session needs: those of a text that gave nothing a name, and of parameters
+    /// whose portals are gone, because the transaction is over.
     fn let_go(&mut self, session: u64, statement: &StatementRead<'_>) {
         let Some(session) = self.sessions.get_mut(&session) else { return };
         if session.parts.is_empty() {
             return;
         }
         let (sequence, is_over) = (statement.sequence, statement.transaction_status == b'I');
-        let is_plain = statement.kind == Kind::Query;
+        // Of several commands only the last one's tag is known.
+        let names = [&b"PREPARE"[..], b"DEALLOCATE"].contains(&statement.tag.kept) || statement.commands > 1;
+        let is_plain = statement.kind == Kind::Query && !names;
         session.parts.retain(|(of, stream), _| match stream {
             Stream::Text => !(is_plain && *of == sequence),
             Stream::Parameters => !(is_over && *of <= sequence),

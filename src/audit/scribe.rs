@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::alert::Rule;
 use super::body;
 use super::gate::{Gate, Shard, now_ns};
 use super::record::Event;
@@ -23,6 +24,13 @@ impl Scribe {
     pub(super) fn of(gate: &Arc<Gate>) -> Option<Self> {
         let shard = gate.shards.first().map(Arc::clone)?;
         Some(Self { gate: Arc::clone(gate), shard })
+    }
+
+    /// Raises an alert, where alerts are sent.
+    pub(super) fn raise(&self, rule: Rule, customer: &str, what: &str) {
+        if let Some(alerts) = self.gate.alerts.get() {
+            alerts.raise(rule, customer, what, now_ns());
+        }
     }
 
     /// Records an event in the log of its customer and waits until it is on disk.

@@ -317,7 +317,8 @@ fn long_texts_are_shown_whole_also_when_they_are_run_again() {
     let mut text = vec![b'y'; 200_000];
     text.extend_from_slice("\u{e9}nd".as_bytes());
     let bytes = u64::try_from(text.len()).unwrap();
-    session.statement(&Statement { text: &text, ..select(1) }).unwrap();
+    // `PREPARE`: what it names says the same text again.
+    session.statement(&Statement { text: &text, tag: b"PREPARE", ..select(1) }).unwrap();
     let again = Statement { text_ref: Some(1), ..spilled(&text, 4, select(2)) };
     session.intent(&again).unwrap();
     session.outcome(&again).unwrap();

@@ -45,8 +45,8 @@ fn serve(args: &Args) -> Result<ExitCode, Failure> {
     let (customers, _) = Reloader::open(config.customers.configurations_dir.clone());
     drop(reading);
     let (catalogues, retention) = (customers.catalogues(), config.audit.retention);
-    audit.keep(Box::new(move || policies(&catalogues.load(), retention)));
     audit.start_attention(&config, customers.catalogues())?;
+    audit.keep(Box::new(move || policies(&catalogues.load(), retention)));
     let watched = vec![
         (What::Customers, vec![config.customers.configurations_dir.clone()]),
         (What::Certificates, files(certificates.files())),

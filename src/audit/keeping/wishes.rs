@@ -8,6 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::super::alert::Rule;
 use super::super::gate::{Gate, now_ns};
 use super::super::keys::Keyring;
 use super::super::mailbox;
@@ -129,7 +130,9 @@ impl Keeper {
             outcome,
             detail: detail.as_bytes(),
             ..Event::new(EventKind::ReviewOverdue)
-        })
+        })?;
+        self.scribe.raise(Rule::ReviewOverdue, customer, &detail);
+        Ok(())
     }
 
     fn carry_out(&self, wish: &Wish) -> Result<String, String> {
