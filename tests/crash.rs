@@ -153,7 +153,7 @@ fn is_killed(house: &mut House, older: Duration) -> (Vec<Value>, Vec<String>) {
             let filled = Instant::now() + Duration::from_millis(crash * 31 % 97);
             let full = (crash % 5 == 1).then(|| {
                 std::thread::sleep(filled.saturating_duration_since(Instant::now()));
-                Fault::on(&house.vault, "audit-writer", "pwrite64,fallocate", "error=ENOSPC")
+                Fault::on(&house.vault, "audit-writer", ("pwrite64,fallocate", &[]), "error=ENOSPC")
             });
             // Moments that fall anywhere within the first statements of a session or among thousands.
             std::thread::sleep(older + Duration::from_millis(20 + crash * 7919 % 283));

@@ -12,12 +12,21 @@ use super::vault::Vault;
 pub(crate) struct Fault(Child);
 
 impl Fault {
-    /// `how` in the words of `strace --inject`: `error=EIO`, `delay_enter=1s`. None where processes may not be traced.
-    pub(crate) fn on(vault: &Vault, thread: &str, calls: &str, how: &str) -> Option<Self> {
+    /// Calls that concern `files`, or all of them where none are named. `how` is in the words of `strace --inject`: `error=EIO`,
+    /// `delay_enter=1s`. None where processes may not be traced.
+    pub(crate) fn on(
+        vault: &Vault,
+        thread: &str,
+        (calls, files): (&str, &[&str]),
+        how: &str,
+    ) -> Option<Self> {
         let thread = thread_of(vault.pid(), thread);
         let mut strace = Command::new("strace");
         strace.args(["-q", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
         strace.args(["-e", &format!("inject={calls}:{how}"), "-p", &thread.to_string()]);
+        for file in files {
+            strace.arg("-P").arg(vault.dir.0.join(file));
+        }
         let child = strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let mut fault = Self(child.inspect_err(|error| eprintln!("no strace: {error}")).ok()?);
         let begun = Instant::now();

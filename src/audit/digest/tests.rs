@@ -52,8 +52,8 @@ fn work(folder: &Folder, session: u64, statements: u64) {
     log.close();
 }
 
-/// All that was counted of a customer, open days and ended ones.
-fn counted(folder: &Folder, customer: &str) -> (u64, u64, u64, u64) {
+/// Every day of a customer, open or ended.
+fn digests(folder: &Folder, customer: &str) -> Vec<Digest> {
     let store = store(folder);
     let mut all = store.open_days(customer).unwrap();
     for day in store.days(customer).unwrap() {
@@ -62,6 +62,12 @@ fn counted(folder: &Folder, customer: &str) -> (u64, u64, u64, u64) {
             all.push(store.day(customer, &day).unwrap().unwrap());
         }
     }
+    all
+}
+
+/// All that was counted of a customer.
+fn counted(folder: &Folder, customer: &str) -> (u64, u64, u64, u64) {
+    let all = digests(folder, customer);
     let statements = all.iter().flat_map(|digest| digest.logins.values()).map(|login| login.statements).sum();
     let sum = |count: fn(&Digest) -> u64| all.iter().map(count).sum();
     (
@@ -104,9 +110,7 @@ fn a_restart_at_any_moment_neither_loses_nor_doubles() {
         assert_eq!(counted(&folder, "one_spa"), (statements, sessions, sessions, 1), "round {round}");
     }
     // Each start of the eight has left one record of the vault's own, and each end.
-    let own = store(&folder);
-    let mut all = own.open_days(OWN).unwrap();
-    all.extend(own.days(OWN).unwrap().iter().map(|day| own.day(OWN, day).unwrap().unwrap()));
+    let all = digests(&folder, OWN);
     assert_eq!(all.iter().map(|digest| digest.records).sum::<u64>(), 16);
 }
 
