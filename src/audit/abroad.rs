@@ -20,8 +20,9 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
+use super::evidence::key_beside;
 use super::gate::{lock, now_ns};
-use super::notary::notes::latest;
+use super::notary::notes::{latest, signers};
 use super::render::rfc3339;
 use crate::config;
 use crate::proof::cosignature::Witness;
@@ -83,12 +84,8 @@ pub fn witnesses(audit: &config::Audit) -> Result<Vec<Witness>, String> {
     parsed.collect()
 }
 
-/// Begins the thread, if there is anything to do. `folder` is the notary's, `signer` who signs for the log.
-pub(super) fn start(
-    audit: &config::Audit,
-    folder: PathBuf,
-    signer: Verifier,
-) -> std::io::Result<Option<Life>> {
+/// Begins the thread, if there is anything to do. `folder` is the notary's.
+pub(super) fn start(audit: &config::Audit, folder: PathBuf) -> std::io::Result<Option<Life>> {
     if audit.witnesses.is_empty() && audit.anchor.url.is_none() {
         return Ok(None);
     }
@@ -99,7 +96,7 @@ pub(super) fn start(
         desks: desks.collect::<Result<_, _>>().map_err(std::io::Error::other)?,
         audit: audit.clone(),
         folder,
-        known: vec![signer],
+        known: Vec::new(),
         runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
         store: None,
         told: Arc::clone(&told),
@@ -141,8 +138,19 @@ impl Abroad {
         }
     }
 
+    /// Finds out who signs, which may be another one than before. Nobody: nothing was signed yet.
+    fn look_who_signs(&mut self) -> Result<(), String> {
+        let current = key_beside(&self.audit.directory).map_err(|error| error.to_string())?;
+        if self.known.last() != current.as_ref() {
+            let known = current.map(|key| signers(&self.folder, &key)).transpose();
+            self.known = known.map_err(|trouble| trouble.to_string())?.unwrap_or_default();
+        }
+        Ok(())
+    }
+
     /// Shows every log's newest checkpoint to every witness.
     fn show(&mut self) -> Result<(), String> {
+        self.look_who_signs()?;
         let notes = latest(&self.folder, &self.known).map_err(|trouble| trouble.to_string())?;
         let (mut refused, mut silent) = (None, Vec::new());
         for (origin, (checkpoint, note)) in notes.iter().filter(|(_, (checkpoint, _))| checkpoint.size > 0) {
@@ -160,6 +168,7 @@ impl Abroad {
 
     /// Puts the newest checkpoints of all logs into the second place; `false`: there are none yet.
     fn anchor(&mut self) -> Result<bool, String> {
+        self.look_who_signs()?;
         let notes = latest(&self.folder, &self.known).map_err(|trouble| trouble.to_string())?;
         if notes.is_empty() {
             return Ok(false);

@@ -3,19 +3,19 @@
 //! What always holds: nothing is changed, and nothing needs a running process. The public key is the auditor's to bring;
 //! the one that lies beside the log is as trustworthy as the folder.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::abroad::anchor::Store;
+use super::abroad::anchor::{Anchored, Store};
 use super::disclose::disclose;
 pub use super::disclose::{NoProof, Which};
 use super::history::{History, Span};
 pub use super::inspect::LogCounts;
 use super::inspect::{Inspection, Outside};
 use super::keys::Keyring;
-use super::notary::notes::{PUBLIC_KEY, cosigned_notes, latest};
+use super::notary::notes::{PUBLIC_KEY, cosigned_notes, latest, signers, successions, terms_of};
 use super::notary::salts::RingSalts;
 use super::notary::trees;
 use super::notary::{Trouble, origin_of};
@@ -26,6 +26,7 @@ use crate::proof::bundle::Bundle;
 use crate::proof::checkpoint::Checkpoint;
 use crate::proof::cosignature::{Witness, cosigned};
 use crate::proof::note::Verifier;
+use crate::proof::succession::{Succession, Terms};
 
 /// The notary's folder in the log's.
 const FOLDER_NAME: &str = "proof";
@@ -68,7 +69,7 @@ impl From<Trouble> for NotVerified {
     fn from(trouble: Trouble) -> Self {
         match trouble {
             Trouble::Journal(error) => Self::Journal(error),
-            Trouble::Key(..) | Trouble::Files(..) => Self::Unknown(trouble.to_string()),
+            Trouble::Key(..) | Trouble::Files(..) | Trouble::Signer(_) => Self::Unknown(trouble.to_string()),
             Trouble::Record(..) | Trouble::Changed(..) | Trouble::Signed(..) => {
                 Self::Differs(trouble.to_string())
             }
@@ -76,13 +77,47 @@ impl From<Trouble> for NotVerified {
     }
 }
 
+/// A key that signs or has signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signing {
+    /// The public key.
+    pub key: Verifier,
+    /// Since when, RFC 3339 in UTC; `None`: from the beginning.
+    pub from: Option<String>,
+    /// Until when; `None`: it signs now.
+    pub until: Option<String>,
+}
+
+/// Who has signed the log in a folder, the oldest first, as what lies there says.
+///
+/// # Errors
+/// [`NotVerified`] when that is not as it was written.
+pub fn signing(directory: &Path) -> Result<Vec<Signing>, NotVerified> {
+    let Some(key) = key_beside(directory)? else { return Ok(Vec::new()) };
+    let folder = folder_of(directory);
+    let (known, successions) = (signers(&folder, &key)?, successions(&folder)?);
+    let time = |is_it: &dyn Fn(&Succession) -> bool| {
+        let found = successions.iter().rfind(|found| is_it(found))?;
+        found.checkpoint.extensions.iter().find_map(|line| line.strip_prefix("time ")).map(str::to_owned)
+    };
+    let of = |key: Verifier| Signing {
+        from: time(&|found| found.new == key),
+        until: time(&|found| found.old == key),
+        key,
+    };
+    Ok(known.into_iter().map(of).collect())
+}
+
+/// A checkpoint that somebody has kept elsewhere: what it says, and the whole note.
+pub type Kept = (Checkpoint, String);
+
 /// A log's folder with what was signed in it.
 #[derive(Debug)]
 pub struct Evidence {
     journal: PathBuf,
     audit: config::Audit,
     keyring: Arc<Keyring>,
-    known: Vec<Verifier>,
+    key: Verifier,
 }
 
 /// The key with which checkpoints were signed, as it lies beside the log; nothing where none was.
@@ -111,11 +146,19 @@ impl Evidence {
     /// Of the log with these settings; `key` is who signs.
     #[must_use]
     pub fn of(audit: &config::Audit, keyring: Arc<Keyring>, key: Verifier) -> Self {
-        Self { journal: audit.directory.clone(), audit: audit.clone(), keyring, known: vec![key] }
+        Self { journal: audit.directory.clone(), audit: audit.clone(), keyring, key }
     }
 
     fn vault(&self) -> &str {
-        self.known.first().map_or("", Verifier::name)
+        self.key.name()
+    }
+
+    /// The keys that have signed, the oldest first: the given one, those that it replaced, and those that replaced it.
+    ///
+    /// # Errors
+    /// [`NotVerified`] when the checkpoints that hand the log over cannot be relied on.
+    pub fn known(&self) -> Result<Vec<Verifier>, NotVerified> {
+        Ok(signers(&folder_of(&self.journal), &self.key)?)
     }
 
     /// Reads archive and journal once and checks everything: each file, the chain, each record's leaf, each tree, each signed
@@ -126,7 +169,7 @@ impl Evidence {
     pub fn verify(
         &self,
         only: Option<&str>,
-        kept: Vec<Checkpoint>,
+        kept: Vec<Kept>,
         progress: impl FnMut(&Counts),
     ) -> Result<(Counts, BTreeMap<String, LogCounts>), NotVerified> {
         self.verify_span(only, &Span::ALL, kept, progress)
@@ -141,7 +184,7 @@ impl Evidence {
         &self,
         only: Option<&str>,
         span: &Span,
-        kept: Vec<Checkpoint>,
+        kept: Vec<Kept>,
         mut progress: impl FnMut(&Counts),
     ) -> Result<(Counts, BTreeMap<String, LogCounts>), NotVerified> {
         // First of all: what is archived from now on is read from the journal.
@@ -149,7 +192,7 @@ impl Evidence {
         let reader = Reader::open(&self.journal)?.with_keys(Arc::clone(&self.keyring));
         check_mac(&self.journal, &self.keyring)?;
         let salts = RingSalts::new(Arc::clone(&self.keyring));
-        let outside = Outside { vault: self.vault(), known: self.known.clone(), kept, only };
+        let outside = Outside { vault: self.vault(), known: self.known()?, kept, only };
         let mut inspection = Inspection::open(&reader, &folder_of(&self.journal), outside, salts)?;
         let mut read = Counts::default();
         inspection.archived(&history, span, |records| {
@@ -173,10 +216,10 @@ impl Evidence {
         logs: &BTreeMap<String, LogCounts>,
         (known, required): (&[Witness], usize),
     ) -> Result<BTreeMap<String, u64>, NotVerified> {
-        let (folder, mut seen) = (folder_of(&self.journal), BTreeMap::new());
+        let (folder, own, mut seen) = (folder_of(&self.journal), self.known()?, BTreeMap::new());
         for (log, _) in logs.iter().filter(|(_, counts)| counts.signed > 0) {
             let mut sizes = BTreeMap::new();
-            for (checkpoint, note) in cosigned_notes(&folder, log, &self.known)? {
+            for (checkpoint, note) in cosigned_notes(&folder, log, &own)? {
                 let by = cosigned(&note, known)
                     .map_err(|error| NotVerified::Differs(format!("log {log}: {error}")))?;
                 for found in by {
@@ -207,13 +250,21 @@ impl Evidence {
         only: Option<&str>,
     ) -> Result<usize, NotVerified> {
         let store = Store::open(audit).map_err(NotVerified::Unknown)?;
-        let anchored = store.read(&self.known).map_err(NotVerified::Unknown)?;
+        let known = self.known()?;
+        let anchored = store.read(&known).map_err(NotVerified::Unknown)?;
         let folder = folder_of(&self.journal);
         let prefix = origin_of(self.vault(), "");
-        for (name, checkpoint) in &anchored {
+        let mut terms: HashMap<&str, Terms<'_>> = HashMap::new();
+        for Anchored { name, checkpoint, note } in &anchored {
             let log = checkpoint.origin.strip_prefix(&prefix).unwrap_or(&checkpoint.origin);
             if only.is_some_and(|only| only != log) {
                 continue;
+            }
+            if !terms.contains_key(log) {
+                terms.insert(log, terms_of(&folder, log, &known)?);
+            }
+            if let Some(Err(error)) = terms.get(log).map(|terms| terms.check(note)) {
+                return Err(NotVerified::Differs(format!("anchor {name}: log {log}: {error}")));
             }
             let (then, now) = (checkpoint.size, logs.get(log).map_or(0, |counts| counts.records));
             let rolled_back =
@@ -236,7 +287,8 @@ impl Evidence {
         let salts = RingSalts::new(Arc::clone(&self.keyring));
         let history = History::open(&self.audit, Arc::clone(&self.keyring));
         let history = history.map_err(|error| NoProof::Trouble(error.to_string()))?;
-        disclose(&history, &folder_of(&self.journal), (self.vault(), &self.known), (log, which), salts)
+        let known = self.known().map_err(|error| NoProof::Trouble(error.to_string()))?;
+        disclose(&history, &folder_of(&self.journal), (self.vault(), &known), (log, which), salts)
     }
 
     /// The newest signed checkpoint of a log, as text.
@@ -244,7 +296,7 @@ impl Evidence {
     /// # Errors
     /// [`NotVerified`] when what was signed is not as it was written.
     pub fn checkpoint(&self, log: &str) -> Result<Option<String>, NotVerified> {
-        let mut notes = latest(&folder_of(&self.journal), &self.known)?;
+        let mut notes = latest(&folder_of(&self.journal), &self.known()?)?;
         Ok(notes.remove(&origin_of(self.vault(), log)).map(|(_, note)| note))
     }
 }

@@ -16,6 +16,7 @@ use super::attend::Before;
 use super::body::wide;
 use super::health::{Health, State, Unavailable};
 use super::logs::Logs;
+use super::notary::Told;
 use crate::telemetry::wall_clock;
 
 /// How many buffers share the workers; a session keeps to one of them.
@@ -144,6 +145,7 @@ pub(super) struct Gate {
     pub(super) writer: OnceLock<Thread>,
     pub(super) alerts: OnceLock<Arc<Alerts>>,
     pub(super) backends: Backends,
+    pub(super) signing: OnceLock<Arc<Told>>,
     finished: (Mutex<bool>, Condvar),
 }
 
@@ -174,6 +176,7 @@ impl Gate {
             writer: OnceLock::new(),
             alerts: OnceLock::new(),
             backends: Backends::default(),
+            signing: OnceLock::new(),
             finished: (Mutex::new(false), Condvar::new()),
         }
     }

@@ -237,6 +237,7 @@ impl std::convert::From<Trouble> for HistoryError {
             | Trouble::Key(..)
             | Trouble::Files(..)
             | Trouble::Changed(..)
+            | Trouble::Signer(_)
             | Trouble::Signed(..) => Self::State(trouble.to_string()),
         }
     }

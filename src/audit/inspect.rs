@@ -27,6 +27,7 @@ use super::tree::{Hash, Tree};
 use crate::proof::ProofError;
 use crate::proof::checkpoint::Checkpoint;
 use crate::proof::note::Verifier;
+use crate::proof::succession::Terms;
 
 /// Hashes that are read from a row's file at a time.
 const WINDOW: usize = 4096;
@@ -102,7 +103,7 @@ pub(super) struct Outside<'a> {
     /// Who signs.
     pub(super) known: Vec<Verifier>,
     /// Checkpoints that somebody has kept elsewhere.
-    pub(super) kept: Vec<Checkpoint>,
+    pub(super) kept: Vec<(Checkpoint, String)>,
     /// Only this log.
     pub(super) only: Option<&'a str>,
 }
@@ -119,8 +120,8 @@ pub(super) struct Inspection<K> {
     salts: K,
     checks: BTreeMap<String, Check>,
     /// Checkpoints by their origin, of logs that have not been met.
-    latest: BTreeMap<String, Checkpoint>,
-    kept: Vec<Checkpoint>,
+    latest: BTreeMap<String, (Checkpoint, String)>,
+    kept: Vec<(Checkpoint, String)>,
     scratch: Vec<u8>,
     /// Records up to this number are in the archive, and were checked there.
     archived: u64,
@@ -136,7 +137,7 @@ impl<K: SaltsOf> Inspection<K> {
     ) -> Result<Self, Trouble> {
         let sizes = State::read(folder)?.unwrap_or_default().logs;
         let Outside { vault, known, kept, only } = outside;
-        let latest = latest(folder, &known)?.into_iter().map(|(origin, (note, _))| (origin, note)).collect();
+        let latest = latest(folder, &known)?;
         Ok(Self {
             folder: folder.to_owned(),
             vault: vault.to_owned(),
@@ -200,12 +201,7 @@ impl<K: SaltsOf> Inspection<K> {
 
     fn begin(&mut self, name: &str) -> Result<Check, Trouble> {
         let origin = origin_of(&self.vault, name);
-        let mut ahead: Vec<Checkpoint> =
-            history(&self.folder, name, &self.known)?.into_iter().map(|(checkpoint, _)| checkpoint).collect();
-        ahead.extend(self.latest.remove(&origin));
-        let cosigned = cosigned_notes(&self.folder, name, &self.known)?;
-        ahead.extend(cosigned.into_iter().map(|(checkpoint, _)| checkpoint));
-        ahead.extend(self.kept.iter().filter(|checkpoint| checkpoint.origin == origin).cloned());
+        let mut ahead = self.signed(name, &origin)?;
         if ahead.iter().any(|checkpoint| checkpoint.origin != origin) {
             let path = self.folder.join(name);
             return Err(Trouble::Changed(path, "a checkpoint in its history is of another log"));
@@ -234,6 +230,22 @@ impl<K: SaltsOf> Inspection<K> {
         }
         check.gone.reverse();
         Ok(check)
+    }
+
+    /// All that was signed of a log, by somebody who stood for it then.
+    fn signed(&mut self, name: &str, origin: &str) -> Result<Vec<Checkpoint>, Trouble> {
+        let mut notes = history(&self.folder, name, &self.known)?;
+        let of_log = |error| Trouble::Signed(name.to_owned(), error);
+        let terms = Terms::of(&self.known, notes.iter().map(|(_, note)| note.as_str())).map_err(of_log)?;
+        notes.extend(self.latest.remove(origin));
+        notes.extend(cosigned_notes(&self.folder, name, &self.known)?);
+        notes.extend(self.kept.iter().filter(|(checkpoint, _)| checkpoint.origin == origin).cloned());
+        let checked = |(checkpoint, note): (Checkpoint, String)| match self.known.len() {
+            // Its signature was checked when it was read.
+            0 | 1 => Ok(checkpoint),
+            _ => terms.check(&note),
+        };
+        notes.into_iter().map(checked).collect::<Result<_, _>>().map_err(of_log)
     }
 
     /// All was taken: what is signed must have been met.

@@ -14,7 +14,7 @@
 //! digest/     a day of a customer, in short          alert/     what somebody hears of at once
 //! acts.rs     what commands have recorded          attend.rs  the thread that looks after keys and acts
 //! row.rs      a record as typed columns             arrow.rs   rows as Arrow batches and back
-//! archive/    files for years                       history.rs archive and journal as one
+//! signers.rs  who signs                           archive/    files for years                       history.rs archive and journal as one
 //! export/     records as CSV, OCSF and Parquet    keeping/   holds, retention, reviews · mailbox.rs · scribe.rs
 //! join.rs     one whole record of its parts       values.rs  parameters as PostgreSQL would print them
 //! ```
@@ -58,6 +58,7 @@ mod scribe;
 mod seal;
 mod segment;
 pub mod signed;
+mod signers;
 #[cfg(test)]
 mod tests;
 mod tree;

@@ -33,9 +33,9 @@ use super::row::{Column, Row};
 use super::tree::{Hash, Tree};
 use crate::ids::CustomerId;
 use crate::proof::ProofError;
-use crate::proof::note::Signer;
+use crate::proof::note::{Signer, Verifier};
 
-pub(super) use life::{Life, Plan, start};
+pub(super) use life::{Life, Plan, Told, start};
 use notes::Notes;
 use state::{Sizes, State};
 use trees::Growth;
@@ -56,6 +56,8 @@ pub(super) enum Trouble {
     Files(PathBuf, io::Error),
     /// One of its own files is not as it was written.
     Changed(PathBuf, &'static str),
+    /// Nobody can sign.
+    Signer(String),
     /// A signed checkpoint is not the beginning of what there is now.
     Signed(String, ProofError),
 }
@@ -72,6 +74,7 @@ impl fmt::Display for Trouble {
             }
             Self::Key(number, what) => write!(f, "data key {number}: {what}"),
             Self::Files(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Signer(what) => f.write_str(what),
             Self::Changed(path, what) => write!(f, "{}: {what}", path.display()),
             Self::Signed(log, error) => write!(f, "log {log}: its signed checkpoint does not hold: {error}"),
         }
@@ -167,7 +170,7 @@ impl<K: SaltsOf> Notary<K> {
         journal: &Path,
         folder: &Path,
         vault: &str,
-        signer: Signer,
+        signer: Arc<Signer>,
         salts: K,
     ) -> Result<Self, Trouble> {
         let state = State::read(folder)?;
@@ -274,6 +277,22 @@ impl<K: SaltsOf> Notary<K> {
         }
         self.notes.write()?;
         refused.map_or(Ok(()), Err)
+    }
+
+    /// Who signs.
+    pub(super) fn signs(&self) -> &Verifier {
+        self.notes.signs()
+    }
+
+    /// Lets another sign from now on: every log gets a checkpoint of both, for good. All was signed right before.
+    pub(super) fn hand_over(&mut self, next: &Arc<Signer>, now: &str) -> Result<(), Trouble> {
+        self.notes.begin_to_hand_over(next);
+        for (name, log) in &self.logs {
+            let origin = origin_of(&self.vault, name);
+            self.notes.sign((name, &origin), &log.tree, now)?;
+        }
+        self.notes.write()?;
+        self.notes.hand_over()
     }
 
     fn write_trees(&mut self) -> Result<(), Trouble> {

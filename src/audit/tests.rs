@@ -4,6 +4,7 @@ mod disks;
 mod killed;
 mod long;
 mod sealed;
+mod signers;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

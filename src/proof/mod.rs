@@ -9,6 +9,7 @@
 //! note.rs        C2SP signed notes: a text and who stands for it
 //! checkpoint.rs  C2SP tlog-checkpoint: the size and root of a tree, in a note
 //! cosignature.rs C2SP tlog-cosignature: witnesses stand for a checkpoint, too
+//! succession.rs  which key signs after which
 //! record.rs      a disclosed record, and the leaf that stands for it
 //! bundle.rs      C2SP tlog-proof: record, place and checkpoint in one text
 //! ```
@@ -20,6 +21,7 @@ pub mod checkpoint;
 pub mod cosignature;
 pub mod note;
 pub mod record;
+pub mod succession;
 pub mod tree;
 
 /// Why a proof is none.

@@ -128,9 +128,22 @@ impl Signer {
     /// [`ProofError::Malformed`] for a text that cannot be a note's.
     pub fn sign(&self, text: &str) -> Result<String, ProofError> {
         check_text(text)?;
+        Ok(format!("{text}\n{}", self.line(text)))
+    }
+
+    /// A note with one more signature below those it has.
+    ///
+    /// # Errors
+    /// [`ProofError::Malformed`] when it is no note.
+    pub fn sign_too(&self, note: &str) -> Result<String, ProofError> {
+        let (text, _) = parts(note)?;
+        Ok(format!("{note}{}", self.line(text)))
+    }
+
+    fn line(&self, text: &str) -> String {
         let signature = self.pair.sign(text.as_bytes());
         let line = STANDARD.encode([&self.verifier.id.to_be_bytes(), signature.as_ref()].concat());
-        Ok(format!("{text}\n{DASH}{} {line}\n", self.verifier.name))
+        format!("{DASH}{} {line}\n", self.verifier.name)
     }
 }
 
@@ -172,28 +185,46 @@ pub(super) fn parts(note: &str) -> Result<(&str, Vec<Line<'_>>), ProofError> {
     Ok((text, read))
 }
 
-/// Checks a note, and gives its text and the names of those known who have signed it: at least one.
+/// Checks a note, and gives its text and which of the keys known have signed it: at least one.
 ///
 /// # Errors
 /// [`ProofError::Malformed`] when it is no note, [`ProofError::Wrong`] when nobody known has signed it, or a signature of
 /// somebody known is not theirs.
-pub fn open<'a>(note: &'a str, known: &[Verifier]) -> Result<(&'a str, Vec<String>), ProofError> {
+pub fn signed<'a, 'k>(
+    note: &'a str,
+    known: &'k [Verifier],
+) -> Result<(&'a str, Vec<&'k Verifier>), ProofError> {
     let (text, lines) = parts(note)?;
-    let mut names = Vec::new();
+    let mut keys: Vec<&Verifier> = Vec::new();
     for (_, name, id, signature) in lines {
         let Some(key) = known.iter().find(|key| key.id == id && key.name == name) else { continue };
-        if names.contains(&key.name) {
+        if keys.contains(&key) {
             continue;
         }
         let checked = UnparsedPublicKey::new(&ED25519, key.key).verify(text.as_bytes(), &signature);
         checked.map_err(|_| ProofError::Wrong("a signature is not of the one it names"))?;
-        names.push(key.name.clone());
+        keys.push(key);
     }
-    if names.is_empty() {
+    if keys.is_empty() {
         Err(ProofError::Wrong("nobody known has signed the note"))
     } else {
-        Ok((text, names))
+        Ok((text, keys))
     }
+}
+
+/// The same, with the names of those who have signed, each once: somebody may have several keys.
+///
+/// # Errors
+/// As [`signed`].
+pub fn open<'a>(note: &'a str, known: &[Verifier]) -> Result<(&'a str, Vec<String>), ProofError> {
+    let (text, keys) = signed(note, known)?;
+    let mut names: Vec<String> = Vec::new();
+    for key in keys {
+        if !names.contains(&key.name) {
+            names.push(key.name.clone());
+        }
+    }
+    Ok((text, names))
 }
 
 /// Name, key id and signature of one line.

@@ -29,8 +29,15 @@ pub(in crate::audit) struct Store {
     prefix: Key,
 }
 
-/// A checkpoint as it was anchored, and the name under which it lies.
-pub(in crate::audit) type Anchored = (String, Checkpoint);
+/// A checkpoint as it was anchored.
+#[derive(Debug)]
+pub(in crate::audit) struct Anchored {
+    /// Under which it lies.
+    pub(in crate::audit) name: String,
+    pub(in crate::audit) checkpoint: Checkpoint,
+    /// The whole of it.
+    pub(in crate::audit) note: String,
+}
 
 impl Store {
     /// As configured.
@@ -78,14 +85,15 @@ impl Store {
                     self.store.get(&object.location).await.map_err(told)?.bytes().await.map_err(told)?;
                 let read = std::str::from_utf8(&bytes).ok().and_then(|text| checkpoints(text, known));
                 let read = read.ok_or_else(|| format!("anchor {name}: it is not as it was signed"))?;
-                anchored.extend(read.into_iter().map(|checkpoint| (name.clone(), checkpoint)));
+                let of = |(checkpoint, note)| Anchored { name: name.clone(), checkpoint, note };
+                anchored.extend(read.into_iter().map(of));
             }
             Ok(anchored)
         })
     }
 }
 
-fn checkpoints(text: &str, known: &[Verifier]) -> Option<Vec<Checkpoint>> {
-    let opened = split(text)?.into_iter().map(|note| Checkpoint::parse(note::open(note, known).ok()?.0).ok());
-    opened.collect()
+fn checkpoints(text: &str, known: &[Verifier]) -> Option<Vec<(Checkpoint, String)>> {
+    let opened = |note: &str| Checkpoint::parse(note::open(note, known).ok()?.0).ok();
+    split(text)?.into_iter().map(|note| Some((opened(note)?, note.to_owned()))).collect()
 }

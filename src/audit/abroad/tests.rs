@@ -273,7 +273,7 @@ fn all_rolled_back_together_is_seen_in_the_second_place() {
     let has = |origin: &str, size| {
         let known = [key_beside(&folder.0).unwrap().unwrap()];
         let all = store.read(&known).unwrap();
-        all.iter().any(|(_, checkpoint)| checkpoint.origin == origin && checkpoint.size == size)
+        all.iter().any(|one| one.checkpoint.origin == origin && one.checkpoint.size == size)
     };
     until("both are there", || has("onevault/one_spa", 5) && has("onevault/one_barn", 1));
     assert_eq!(log.health().unanchored, None);

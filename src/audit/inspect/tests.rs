@@ -25,8 +25,8 @@ impl SaltsOf for Fixed {
     }
 }
 
-fn signer() -> Signer {
-    Signer::new("vault", &[9; 32]).unwrap()
+fn signer() -> Arc<Signer> {
+    Arc::new(Signer::new("vault", &[9; 32]).unwrap())
 }
 
 fn fixed(journal: &Folder) -> Fixed {
@@ -65,7 +65,9 @@ impl Vault {
     fn check(&self, outside: &[Checkpoint]) -> Result<BTreeMap<String, LogCounts>, Trouble> {
         let mut reader = Reader::open(&self.journal.0)?.with_keys(keyring(&self.journal));
         let known = vec![signer().verifier().clone()];
-        let outside = Outside { vault: "vault", known, kept: outside.to_vec(), only: None };
+        let note = |checkpoint: &Checkpoint| (checkpoint.clone(), checkpoint.sign(&signer()).unwrap());
+        let kept = outside.iter().map(note).collect();
+        let outside = Outside { vault: "vault", known, kept, only: None };
         let mut inspection = Inspection::open(&reader, &self.own.0, outside, fixed(&self.journal))?;
         while let Some(raw) = reader.next_record()? {
             inspection.take(&raw)?;

@@ -67,6 +67,13 @@ pub enum Wish {
         /// What there is to say.
         note: String,
     },
+    /// Another key signs from now on.
+    RotateSigner {
+        /// Why.
+        reason: String,
+        /// Who says so.
+        by: String,
+    },
     /// What is older than it is kept goes now.
     Retention {},
     /// A hold ends.
@@ -89,7 +96,7 @@ impl Wish {
             Self::Hold { customer, .. } | Self::Review { customer, .. } | Self::Release { customer, .. } => {
                 customer
             }
-            Self::Retention {} => OWN_LOG,
+            Self::Retention {} | Self::RotateSigner { .. } => OWN_LOG,
         }
     }
 

@@ -15,6 +15,7 @@ use super::super::mailbox;
 use super::super::record::{Event, EventKind, Outcome};
 use super::super::render::rfc3339;
 use super::super::scribe::Scribe;
+use super::super::signers;
 use super::register::{Act, Register};
 use super::retention;
 use super::review::{sign_off, standings};
@@ -35,6 +36,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(6 * 3_600);
 pub(in crate::audit) struct Keeper {
     audit: config::Audit,
     keyring: Arc<Keyring>,
+    gate: Arc<Gate>,
     scribe: Scribe,
     rules: Arc<Rules>,
     /// Up to when logs were reviewed of which it was told that they are overdue.
@@ -51,11 +53,13 @@ impl Keeper {
         let rules: Arc<Rules> = Arc::default();
         let Some(scribe) = Scribe::of(gate) else { return Ok(rules) };
         let (keyring, own) = (Arc::clone(keyring), Arc::clone(&rules));
-        let mut keeper = Self { audit, keyring, scribe, rules: own, told: HashMap::new() };
         let gate = Arc::clone(gate);
+        let mut keeper = Self { audit, keyring, gate, scribe, rules: own, told: HashMap::new() };
         let live = move || {
             let (mut looked, mut swept): (Option<Instant>, Option<Instant>) = (None, None);
-            while !gate.wait_finished(EVERY) {
+            let mut is_finished = false;
+            while !keeper.gate.wait_finished(EVERY) {
+                is_finished = is_finished || keeper.finish_signers();
                 keeper.look();
                 if looked.is_none_or(|looked| looked.elapsed() > REVIEWS_EVERY) && keeper.look_at_reviews() {
                     looked = Some(Instant::now());
@@ -155,6 +159,10 @@ impl Keeper {
                 Ok(detail)
             }
             Wish::Retention {} => self.sweep(),
+            Wish::RotateSigner { reason, by } => {
+                let told = self.gate.signing.get().ok_or("nothing is signed yet")?;
+                signers::replace((&self.keyring, told), &self.audit.origin, (by, reason), &self.in_words(by))
+            }
             Wish::Review { customer, since_ns, until_ns, by, user, note } => {
                 let mut register = self.register()?;
                 let (act, detail) =
@@ -165,6 +173,22 @@ impl Keeper {
             }
             Wish::Release { customer, number, reason, by } => self.release(customer, *number, reason, by),
         }
+    }
+
+    /// Ends a change of the signing key that was begun by an earlier process. `false`: it is too early.
+    fn finish_signers(&self) -> bool {
+        let Some(told) = self.gate.signing.get() else { return false };
+        let record = self.in_words("onevault");
+        let finished = signers::finish((&self.keyring, told), &self.audit.origin, &record);
+        finished.unwrap_or_else(|why| {
+            tracing::warn!(why, "the signing key of the audit log is not replaced yet");
+            false
+        })
+    }
+
+    /// Records in the vault's own log what was done, and by whom.
+    fn in_words<'a>(&'a self, by: &'a str) -> impl Fn(&str) -> Result<(), String> + 'a {
+        |detail| self.record(EventKind::AdminAction, OWN_LOG, by, detail)
     }
 
     /// Lets go what is older than it is kept.

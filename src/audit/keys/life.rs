@@ -99,6 +99,24 @@ impl Keyring {
         Ok(gone)
     }
 
+    /// Destroys the signing keys before one: they were replaced.
+    ///
+    /// # Errors
+    /// [`KeyError`]; what was destroyed is.
+    pub fn retire_signers(&self, before: u32, tombstone: &Tombstone) -> Result<(), KeyError> {
+        let numbers = lock(&self.known).signers.clone();
+        for number in numbers.into_iter().filter(|number| *number < before) {
+            let held = self.lock_with_patience()?;
+            let file = self.folder.read(number)?;
+            let state = State::Shredded(tombstone.clone());
+            self.folder.write(&held, &KeyFile { state, wrapped: None, ..file })?;
+            let mut known = lock(&self.known);
+            known.opened.remove(&number);
+            known.signers.retain(|signer| *signer != number);
+        }
+        Ok(())
+    }
+
     /// Nobody waits for this one.
     fn lock_with_patience(&self) -> Result<Held, KeyError> {
         let begun = Instant::now();

@@ -190,7 +190,12 @@ struct Known {
     /// What the writer asks for again and again.
     current: HashMap<Arc<str>, Arc<DataKey>>,
     opened: HashMap<u32, Arc<DataKey>>,
+    /// Numbers of keys that sign, in order.
+    signers: Vec<u32>,
 }
+
+/// What a signing key is made of; wiped from memory when it is dropped.
+pub type Seed = Zeroizing<[u8; 32]>;
 
 /// The month of a wall clock, such as 202611.
 #[must_use]
@@ -271,6 +276,9 @@ impl Keyring {
                     return Err(KeyError::OtherPlatform(folder.file_path(number)));
                 }
             }
+            if file.label.purpose == Purpose::Signer && file.wrapped.is_some() {
+                known.signers.push(number);
+            }
             if file.state == State::Active {
                 known.active.insert(place_of(&file.label), number);
             }
@@ -317,13 +325,25 @@ impl Keyring {
         Ok(key.derive(b"mask"))
     }
 
-    /// What the vault's own signing key is made of; made durably if there is none.
+    /// What the vault's signing keys are made of, with the keys' numbers, the oldest first: one, or two while one is replaced.
     ///
     /// # Errors
-    /// [`KeyError`] when it can neither be read nor made.
-    pub fn signer_seed(&self) -> Result<Zeroizing<[u8; 32]>, KeyError> {
-        let key = self.of(&mut lock(&self.known), OWN, Purpose::Signer, 0)?;
-        Ok(key.derive(b"signer"))
+    /// [`KeyError`] when one cannot be read.
+    pub fn signers(&self) -> Result<Vec<(u32, Seed)>, KeyError> {
+        let mut known = lock(&self.known);
+        let numbers = known.signers.clone();
+        let seed = |number| Ok((number, self.opened(&mut known, number)?.derive(b"signer")));
+        numbers.into_iter().map(seed).collect()
+    }
+
+    /// Makes one more, durably.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn make_signer(&self) -> Result<(u32, Seed), KeyError> {
+        let mut known = lock(&self.known);
+        let key = self.make(&mut known, (Arc::from(OWN), Purpose::Signer, 0))?;
+        Ok((key.number, key.derive(b"signer")))
     }
 
     /// What shows that the vault's own decisions about what is kept were not changed. Absent and `make`: made durably.
@@ -428,6 +448,9 @@ impl Keyring {
         known.last = number;
         let key = DataKey { number, customer: Arc::clone(customer), month: *month, secret };
         let key = Arc::new(key);
+        if *purpose == Purpose::Signer {
+            known.signers.push(number);
+        }
         known.active.insert(place, number);
         known.opened.insert(number, Arc::clone(&key));
         Ok(key)

@@ -7,31 +7,31 @@ use super::super::archive::life as archive;
 use super::super::attend::Hook;
 use super::super::notary::salts::RingSalts;
 use super::super::open_error::OpenError;
-use super::super::{abroad, evidence, notary};
+use super::super::{abroad, evidence, notary, signers};
 use super::Log;
 use crate::config;
-use crate::proof::note::Signer;
+use crate::proof::note::Verifier;
 
 impl Log {
     /// Begins to sign, to show what was signed to others, and to archive it.
     pub(super) fn start_notary(&self, config: &config::Audit) -> Result<(), OpenError> {
         let Some(open) = &self.0 else { return Ok(()) };
-        let seed = open.keyring.signer_seed().map_err(OpenError::Keys)?;
-        let signer = Signer::new(&config.origin, &seed);
-        let signer = signer.map_err(|_| OpenError::Setting("origin names no vault"))?;
-        let verifier = signer.verifier().clone();
+        Verifier::new(&config.origin, [0; 32]).map_err(|_| OpenError::Setting("origin names no vault"))?;
         let plan = notary::Plan {
             journal: config.directory.clone(),
             folder: evidence::folder_of(&config.directory),
             vault: config.origin.clone(),
             every: Duration::from_millis(config.checkpoint_interval_ms),
-            signer,
+            signer: signers::find(&open.keyring, &config.origin, &config.directory),
             salts: RingSalts::new(Arc::clone(&open.keyring)),
         };
         let started = notary::start(Arc::clone(&open.gate), plan);
         let life = started.map_err(|error| OpenError::Io(config.directory.clone(), error))?;
         let told = life.told();
-        let abroad = abroad::start(config, evidence::folder_of(&config.directory), verifier)
+        if open.gate.signing.set(Arc::clone(&told)).is_err() {
+            tracing::error!("who signs the audit log was set twice");
+        }
+        let abroad = abroad::start(config, evidence::folder_of(&config.directory))
             .map_err(|error| OpenError::Io(config.directory.clone(), error))?;
         if abroad.is_some_and(|abroad| open.abroad.set(abroad).is_err()) {
             tracing::error!("what is kept of the audit log elsewhere was started twice");

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use super::super::gate::{Gate, lock, now_ns};
 use super::super::render::rfc3339;
+use super::super::signers::Found;
 use super::{Notary, SaltsOf, Trouble};
-use crate::proof::note::Signer;
+use crate::proof::note::{Signer, Verifier};
 
 /// How often it looks for more.
 const FOLLOW_EVERY: Duration = Duration::from_millis(250);
@@ -29,7 +30,8 @@ pub(in crate::audit) struct Plan<K> {
     pub(in crate::audit) vault: String,
     /// From one checkpoint to the next.
     pub(in crate::audit) every: Duration,
-    pub(in crate::audit) signer: Signer,
+    /// Who signs, or why nobody can.
+    pub(in crate::audit) signer: Result<Found, Trouble>,
     pub(in crate::audit) salts: K,
 }
 
@@ -46,6 +48,8 @@ pub(in crate::audit) struct Told {
     hurry: AtomicBool,
     trouble: Mutex<Option<String>>,
     shreds: Mutex<BTreeMap<String, Shred>>,
+    signs: Mutex<Option<Verifier>>,
+    next: Mutex<Option<Arc<Signer>>>,
 }
 
 /// Keys of a customer that are to go.
@@ -76,6 +80,17 @@ impl Told {
     /// Signs soon: somebody waits for what was recorded up to now.
     pub(in crate::audit) fn hurry(&self) {
         self.hurry.store(true, Ordering::SeqCst);
+    }
+
+    /// Who signs; nobody, as long as the notary has not begun.
+    pub(in crate::audit) fn signs(&self) -> Option<Verifier> {
+        lock(&self.signs).clone()
+    }
+
+    /// Lets another sign, as soon as that can be.
+    pub(in crate::audit) fn sign_with(&self, next: Arc<Signer>) {
+        *lock(&self.next) = Some(next);
+        self.hurry();
     }
 
     /// See [`Life::trouble`].
@@ -122,9 +137,18 @@ pub(in crate::audit) fn start<K: SaltsOf + Send + 'static>(
 ) -> std::io::Result<Life> {
     let told = Arc::new(Told::default());
     let outside = Arc::clone(&told);
-    let live = move || match Notary::open(&plan.journal, &plan.folder, &plan.vault, plan.signer, plan.salts) {
-        Ok(notary) => Living { gate, told, notary, signed: None, going: Vec::new() }.live(plan.every),
-        Err(trouble) => tell(&told, Some(&trouble)),
+    let live = move || {
+        let opened = plan.signer.and_then(|Found { current, next }| {
+            *lock(&told.next) = next;
+            Notary::open(&plan.journal, &plan.folder, &plan.vault, current, plan.salts)
+        });
+        match opened {
+            Ok(notary) => {
+                *lock(&told.signs) = Some(notary.signs().clone());
+                Living { gate, told, notary, signed: None, going: Vec::new() }.live(plan.every);
+            }
+            Err(trouble) => tell(&told, Some(&trouble)),
+        }
     };
     let thread = std::thread::Builder::new().name("audit-notary".into()).spawn(live)?;
     Ok(Life { told: outside, thread: Mutex::new(Some(thread)) })
@@ -189,6 +213,7 @@ impl<K: SaltsOf> Living<K> {
         if is_due || overdue || (closing && come == Come::All) {
             self.signed = Some(Instant::now());
             self.notary.round(&rfc3339(now_ns()))?;
+            self.hand_over()?;
         }
         if let Some((customer, keys)) = asked.into_iter().next().filter(|_| come == Come::All)
             && self.notary.may_go(&keys)
@@ -198,6 +223,17 @@ impl<K: SaltsOf> Living<K> {
             lock(&self.told.shreds).insert(customer, Shred::Ready);
         }
         Ok(come)
+    }
+
+    /// Lets another sign, where one waits.
+    fn hand_over(&mut self) -> Result<(), Trouble> {
+        let Some(next) = lock(&self.told.next).clone() else { return Ok(()) };
+        if next.verifier() != self.notary.signs() {
+            self.notary.hand_over(&next, &rfc3339(now_ns()))?;
+        }
+        *lock(&self.told.next) = None;
+        *lock(&self.told.signs) = Some(self.notary.signs().clone());
+        Ok(())
     }
 
     fn waits_for_keys(&mut self) -> bool {

@@ -8,13 +8,16 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::super::keys::OWN;
 use super::super::tree::{Tree, consistency};
 use super::Trouble;
 use super::state::{read, replace};
 use super::trees::{Files, make_folder};
 use crate::proof::checkpoint::Checkpoint;
 use crate::proof::note::{Signer, Verifier};
+use crate::proof::succession::{self, Succession, Terms};
 use crate::proof::tree::check_consistency;
 
 pub(in crate::audit) const LATEST: &str = "latest";
@@ -24,11 +27,15 @@ const COSIGNED: &str = "cosigned";
 pub(in crate::audit) const PUBLIC_KEY: &str = "checkpoints.pub";
 /// So many bytes of notes are read at most.
 const BYTES_MAX: u64 = 1 << 30;
+/// Keys are not replaced more often.
+const SUCCESSIONS_MAX: usize = 1_000;
 
 /// All logs' newest checkpoints, and who signs.
 pub(super) struct Notes {
     folder: PathBuf,
-    signer: Signer,
+    signer: Arc<Signer>,
+    /// Who is about to sign in the place of that one.
+    next: Option<Arc<Signer>>,
     latest: BTreeMap<String, (Checkpoint, String)>,
     /// Of logs that have grown; not in their files yet.
     grown: Vec<(String, String)>,
@@ -155,6 +162,58 @@ pub(in crate::audit) fn write_cosigned(folder: &Path, log: &str, notes: &[String
     replace(&folder, COSIGNED, text.as_bytes()).map_err(|error| Trouble::Files(folder.join(COSIGNED), error))
 }
 
+/// The keys that have signed for a vault, the oldest first, as the checkpoints of its own log say; `key` is one of them.
+///
+/// # Errors
+/// [`Trouble::Changed`] when those cannot be read, or do not say.
+pub(in crate::audit) fn signers(folder: &Path, key: &Verifier) -> Result<Vec<Verifier>, Trouble> {
+    succession::chain(key, &successions(folder)?).map_err(|error| Trouble::Signed(OWN.to_owned(), error))
+}
+
+/// Which key of a vault followed which, the first one first.
+///
+/// # Errors
+/// As [`signers`].
+pub(in crate::audit) fn successions(folder: &Path) -> Result<Vec<Succession>, Trouble> {
+    let path = folder.join(OWN).join(HISTORY);
+    let text = read(&folder.join(OWN), HISTORY, BYTES_MAX)?.unwrap_or_default();
+    if !succession::may_be(&text) {
+        return Ok(Vec::new());
+    }
+    let notes = split(&text).ok_or_else(|| Trouble::Changed(path.clone(), "it is cut or was changed"))?;
+    let mut found: Vec<Succession> = Vec::new();
+    for note in notes.into_iter().filter(|note| succession::may_be(note)) {
+        let read = Succession::read(note).map_err(|error| Trouble::Signed(OWN.to_owned(), error))?;
+        found.extend(read);
+        if found.len() > SUCCESSIONS_MAX {
+            return Err(Trouble::Changed(path, "more keys follow one another than can be"));
+        }
+    }
+    Ok(found)
+}
+
+/// Up to which size each of the keys stands for a log.
+///
+/// # Errors
+/// As [`signers`].
+pub(in crate::audit) fn terms_of<'a>(
+    folder: &Path,
+    log: &str,
+    known: &'a [Verifier],
+) -> Result<Terms<'a>, Trouble> {
+    let path = folder.join(log).join(HISTORY);
+    // Where no key was replaced there is nothing to look for.
+    let text = if known.len() > 1 { read(&folder.join(log), HISTORY, BYTES_MAX)? } else { None };
+    let text = text.unwrap_or_default();
+    let notes = split(&text).ok_or(Trouble::Changed(path, "it is cut or was changed"))?;
+    Terms::of(known, notes).map_err(|error| Trouble::Signed(log.to_owned(), error))
+}
+
+fn write_key(folder: &Path, key: &Verifier) -> Result<(), Trouble> {
+    let written = replace(folder, PUBLIC_KEY, format!("{}\n", key.encoded()).as_bytes());
+    written.map_err(|error| Trouble::Files(folder.join(PUBLIC_KEY), error))
+}
+
 fn all(path: &Path, text: &str, known: &[Verifier]) -> Result<Vec<(Checkpoint, String)>, Trouble> {
     let notes = split(text).ok_or_else(|| Trouble::Changed(path.to_owned(), "it is cut or was changed"))?;
     let mut read = Vec::new();
@@ -169,7 +228,7 @@ fn all(path: &Path, text: &str, known: &[Verifier]) -> Result<Vec<(Checkpoint, S
 
 impl Notes {
     /// Reads what was signed last.
-    pub(super) fn open(folder: &Path, vault: &str, signer: Signer) -> Result<Self, Trouble> {
+    pub(super) fn open(folder: &Path, vault: &str, signer: Arc<Signer>) -> Result<Self, Trouble> {
         make_folder(folder).map_err(|error| Trouble::Files(folder.to_owned(), error))?;
         heal_all(folder).map_err(|error| Trouble::Files(folder.to_owned(), error))?;
         let known = [signer.verifier().clone()];
@@ -181,10 +240,28 @@ impl Notes {
             let log = log.ok_or_else(|| Trouble::Changed(folder.join(LATEST), what))?;
             latest.insert(log.to_owned(), note);
         }
-        let key = format!("{}\n", signer.verifier().encoded());
-        replace(folder, PUBLIC_KEY, key.as_bytes())
-            .map_err(|error| Trouble::Files(folder.join(PUBLIC_KEY), error))?;
-        Ok(Self { folder: folder.to_owned(), signer, latest, grown: Vec::new() })
+        write_key(folder, signer.verifier())?;
+        Ok(Self { folder: folder.to_owned(), signer, next: None, latest, grown: Vec::new() })
+    }
+
+    /// Who signs.
+    pub(super) fn signs(&self) -> &Verifier {
+        self.signer.verifier()
+    }
+
+    /// From now on both sign, and every checkpoint is kept.
+    pub(super) fn begin_to_hand_over(&mut self, next: &Arc<Signer>) {
+        self.next = Some(Arc::clone(next));
+    }
+
+    /// All logs have a checkpoint of both in their files: the new one signs alone.
+    pub(super) fn hand_over(&mut self) -> Result<(), Trouble> {
+        if let Some(next) = &self.next {
+            write_key(&self.folder, next.verifier())?;
+            self.signer = Arc::clone(next);
+            self.next = None;
+        }
+        Ok(())
     }
 
     /// Signs the state of a tree, whose hashes are in their files.
@@ -201,10 +278,14 @@ impl Notes {
             check_consistency((old, &old_root), (size, &root), &proof)
                 .map_err(|error| Trouble::Signed(log.to_owned(), error))?;
         }
-        let extensions = vec![format!("time {now}")];
+        let mut extensions = vec![format!("time {now}")];
+        let next = self.next.as_deref();
+        extensions.extend(next.map(|next| succession::line(self.signer.verifier(), next.verifier())));
         let checkpoint = Checkpoint { origin: origin.to_owned(), size, root, extensions };
-        let note = checkpoint.sign(&self.signer).map_err(|error| Trouble::Signed(log.to_owned(), error))?;
-        if before.is_none_or(|(old, _)| old < size) {
+        let note = checkpoint.sign(&self.signer);
+        let note = note.and_then(|note| next.map_or(Ok(note.clone()), |next| next.sign_too(&note)));
+        let note = note.map_err(|error| Trouble::Signed(log.to_owned(), error))?;
+        if next.is_some() || before.is_none_or(|(old, _)| old < size) {
             self.grown.push((log.to_owned(), note.clone()));
         }
         self.latest.insert(log.to_owned(), (checkpoint, note));
@@ -213,6 +294,8 @@ impl Notes {
 
     /// Writes what was signed.
     pub(super) fn write(&mut self) -> Result<(), Trouble> {
+        // The vault's own comes last: it is there that others see who signs.
+        self.grown.sort_by_key(|(log, _)| log != OWN);
         while let Some((log, note)) = self.grown.last() {
             let folder = self.folder.join(log);
             let path = folder.join(HISTORY);

@@ -23,8 +23,8 @@ impl SaltsOf for Fixed {
     }
 }
 
-fn signer() -> Signer {
-    Signer::new("vault", &[9; 32]).unwrap()
+fn signer() -> Arc<Signer> {
+    Arc::new(Signer::new("vault", &[9; 32]).unwrap())
 }
 
 fn known() -> [Verifier; 1] {

@@ -13,10 +13,12 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::Place;
-use super::asking::wait;
+use super::asking::{have_done, wait};
 use crate::audit::EventKind;
 use crate::audit::acts::{Act, record, whoever_runs_this};
 use crate::audit::archive::file::Keys as _;
+use crate::audit::evidence::{Signing, signing};
+use crate::audit::keeping::Wish;
 use crate::audit::keys::file::{Purpose, State};
 use crate::audit::keys::requests::{Request, ask};
 use crate::audit::keys::{KeyError, Keyring, Listed, folder_of};
@@ -53,6 +55,14 @@ enum Command {
         #[arg(long, value_name = "YYYY-MM", value_parser = parse_month)]
         month: u32,
     },
+    /// Sign with a new key from now on; the one before is destroyed, its public key stays known
+    RotateSigner {
+        #[command(flatten)]
+        place: Place,
+        /// Why; it is kept in the log
+        #[arg(long)]
+        reason: String,
+    },
     /// Wrap every key under audit.platform_key; the one before is audit.platform_key_previous
     Rotate {
         #[command(flatten)]
@@ -86,6 +96,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     match &args.command {
         Command::List { place } => list(&place.audit()?),
         Command::Export { place, customer, month } => export(&place.audit()?, customer, *month),
+        Command::RotateSigner { place, reason } => rotate_signer(place, reason),
         Command::Rotate { place } => rotate(&place.audit()?),
     }
 }
@@ -102,6 +113,11 @@ fn list(audit: &config::Audit) -> Result<ExitCode, Failure> {
                 writeln!(out, "{error}")?;
             }
         }
+    }
+    for Signing { key, from, until } in signing(&audit.directory)? {
+        let from = from.unwrap_or_else(|| "the beginning".to_owned());
+        let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
+        writeln!(out, "{} signs checkpoints from {from}{until}", key.encoded())?;
     }
     out.flush()?;
     Ok(if bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -175,6 +191,15 @@ fn plain(text: &str) -> String {
 fn shown_time(time_ns: u64) -> String {
     let time = OffsetDateTime::from_unix_timestamp(i64::try_from(time_ns / 1_000_000_000).unwrap_or(0));
     time.ok().and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
+}
+
+fn rotate_signer(place: &Place, reason: &str) -> Result<ExitCode, Failure> {
+    if reason.trim().is_empty() {
+        return Err(Failure::Message("--reason must say something".into()));
+    }
+    let wish = Wish::RotateSigner { reason: reason.to_owned(), by: whoever_runs_this() };
+    writeln!(io::stdout().lock(), "{}", have_done(place, &wish)?)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn rotate(audit: &config::Audit) -> Result<ExitCode, Failure> {

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use super::{Failure, Place, Progress, keyring, parse_time};
 use crate::audit::abroad::witnesses;
-use crate::audit::evidence::{Evidence, LogCounts, NoProof, NotVerified, Which, key_beside};
+use crate::audit::evidence::{Evidence, Kept, LogCounts, NoProof, NotVerified, Which, key_beside};
 use crate::audit::history::Span;
 use crate::audit::reader::ReadError;
 use crate::audit::render::{bytes_in_line, rfc3339};
@@ -74,9 +74,9 @@ pub(super) struct Prove {
 pub(super) struct CheckProof {
     /// The proof
     file: PathBuf,
-    /// Who must have signed: a file with the public key, or the key
-    #[arg(long, value_name = "KEY", value_parser = parse_key)]
-    key: Verifier,
+    /// Who must have signed: a file with the public key, or the key; more than once where it was replaced: one of them
+    #[arg(long, value_name = "KEY", value_parser = parse_key, required = true)]
+    key: Vec<Verifier>,
     /// A witness who must have signed, too: a file with its key, or the key
     #[arg(long, value_name = "KEY", value_parser = parse_witness)]
     witness: Vec<Witness>,
@@ -117,11 +117,11 @@ pub(super) fn check(args: &Verify) -> Result<ExitCode, Failure> {
     let (is_own_key, mut said) = (args.key.is_none(), String::new());
     let verified = match args.key.clone().or(beside) {
         Some(key) => {
-            let mut kept = Vec::new();
-            for path in &args.checkpoint {
-                kept.push(read_checkpoint(path, &key)?);
-            }
             let evidence = Evidence::of(&audit, keyring, key);
+            let (known, mut kept) = (evidence.known()?, Vec::new());
+            for path in &args.checkpoint {
+                kept.push(read_checkpoint(path, &known)?);
+            }
             let verified = evidence.verify_span(args.customer.as_deref(), &args.span(), kept, |_| {});
             verified.and_then(|(counts, logs)| {
                 said = elsewhere(&evidence, &audit, args, &logs)?;
@@ -177,11 +177,12 @@ fn elsewhere(
     Ok(said)
 }
 
-fn read_checkpoint(path: &Path, key: &Verifier) -> Result<Checkpoint, Failure> {
+fn read_checkpoint(path: &Path, known: &[Verifier]) -> Result<Kept, Failure> {
     let told = |what: String| Failure::Message(format!("{}: {what}", path.display()));
     let text = fs::read_to_string(path).map_err(|error| told(error.to_string()))?;
-    let opened = note::open(&text, std::slice::from_ref(key)).and_then(|(text, _)| Checkpoint::parse(text));
-    opened.map_err(|error| told(error.to_string()))
+    let opened = note::open(&text, known).and_then(|(text, _)| Checkpoint::parse(text));
+    let checkpoint = opened.map_err(|error| told(error.to_string()))?;
+    Ok((checkpoint, text))
 }
 
 fn write_counts(out: &mut impl Write, folder: &Path, counts: &Counts) -> io::Result<()> {
@@ -274,7 +275,7 @@ pub(super) fn check_proof(args: &CheckProof) -> Result<ExitCode, Failure> {
     let told = |what: String| Failure::Message(format!("{}: {what}", args.file.display()));
     let text = fs::read_to_string(&args.file).map_err(|error| told(error.to_string()))?;
     let bundle = Bundle::parse(&text).map_err(|error| told(error.to_string()))?;
-    let proven = bundle.check(std::slice::from_ref(&args.key)).map_err(|error| told(error.to_string()))?;
+    let proven = bundle.check(&args.key).map_err(|error| told(error.to_string()))?;
     let cosigned = cosigned(&bundle.checkpoint, &args.witness).map_err(|error| told(error.to_string()))?;
     let has_signed = |witness: &&Witness| cosigned.iter().any(|found| found.name == witness.name());
     if let Some(missing) = args.witness.iter().find(|witness| !has_signed(witness)) {

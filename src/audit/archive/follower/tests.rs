@@ -35,7 +35,7 @@ impl Scene {
     /// Signs what is in the journal.
     fn sign(&self) {
         let salts = RingSalts::new(keyring(&self.journal));
-        let signer = Signer::new(VAULT, &[9; 32]).unwrap();
+        let signer = Arc::new(Signer::new(VAULT, &[9; 32]).unwrap());
         let folders = self.folders();
         make_folder(&folders.notary).unwrap();
         let mut notary = Notary::open(&folders.journal, &folders.notary, VAULT, signer, salts).unwrap();
