@@ -126,18 +126,35 @@ fn header(folder: &Path, segment: u64) -> io::Result<Header> {
     header.ok_or_else(|| bad("the header of the segment it is to name is damaged"))
 }
 
-/// Deletes the segments before `needed` whose last record was written before `until_ns`. Only the process that writes may.
-/// Answers how many there were.
-pub(super) fn trim(folder: &Path, needed: u64, until_ns: u64, keyring: &Keyring) -> io::Result<u64> {
-    let (begin, numbers) = remaining(folder)?;
+/// The first segment that must stay: the ones before it have nothing from `needed` on, and were ended before `until_ns`.
+fn first_to_keep(
+    folder: &Path,
+    numbers: &[u64],
+    (needed, until_ns): (u64, u64),
+) -> io::Result<Option<Header>> {
     let mut first = None;
-    for number in numbers.into_iter().skip(1).take_while(|number| *number <= needed) {
-        let header = header(folder, number)?;
+    for number in numbers.iter().skip(1).take_while(|number| **number <= needed) {
+        let header = header(folder, *number)?;
         if header.created_ns > until_ns {
             break;
         }
         first = Some(header);
     }
+    Ok(first)
+}
+
+/// How many segments [`trim`] would delete.
+pub(super) fn could_go(folder: &Path, needed: u64, until_ns: u64) -> io::Result<usize> {
+    let (_, numbers) = remaining(folder)?;
+    let first = first_to_keep(folder, &numbers, (needed, until_ns))?;
+    Ok(first.map_or(0, |first| numbers.iter().filter(|number| **number < first.segment).count()))
+}
+
+/// Deletes the segments before `needed` whose last record was written before `until_ns`. Only the process that writes may.
+/// Answers how many there were.
+pub(super) fn trim(folder: &Path, needed: u64, until_ns: u64, keyring: &Keyring) -> io::Result<u64> {
+    let (begin, numbers) = remaining(folder)?;
+    let first = first_to_keep(folder, &numbers, (needed, until_ns))?;
     let keep_from = match (&first, begin) {
         (Some(header), _) => {
             Begin::of(header, keyring)?.write(folder)?;

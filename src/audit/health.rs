@@ -76,7 +76,7 @@ pub struct Health {
     pub unsigned: Option<String>,
     /// Why nothing goes into the archive; the journal is kept until it does.
     pub unarchived: Option<String>,
-    /// Why no daily digests are made.
+    /// Why no daily digests are made, or what they have not read though it is time.
     pub undigested: Option<String>,
     /// Why a witness has not signed the newest checkpoints.
     pub unwitnessed: Option<String>,

@@ -267,7 +267,11 @@ impl Log {
             |open| Health {
                 unsigned: open.notary.get().and_then(Life::trouble),
                 unarchived: open.archive.get().and_then(archive::Life::trouble),
-                undigested: open.digest.get().and_then(digest::Life::trouble),
+                undigested: open
+                    .digest
+                    .get()
+                    .and_then(digest::Life::trouble)
+                    .or_else(|| open.archive.get().and_then(archive::Life::held)),
                 unwitnessed: open.abroad.get().and_then(abroad::Life::unwitnessed),
                 unanchored: open.abroad.get().and_then(abroad::Life::unanchored),
                 ..open.gate.health()

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::super::begin::trim;
+use super::super::begin::{could_go, trim};
+use super::super::digest::follower::needed_segment as needed_by_digests;
 use super::super::gate::{lock, now_ns};
 use super::super::keys::requests::has_requests;
 use super::super::keys::{Keyring, folder_of};
@@ -29,6 +30,8 @@ const RETRY_MAX: Duration = Duration::from_secs(300);
 /// The end of the process waits for a file that is being put.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 const HOUR_NS: u64 = 3_600_000_000_000;
+/// What the digests have not read is kept so much longer, and no longer: a digest that fails must not fill the disk.
+const DIGEST_PATIENCE_NS: u64 = 72 * HOUR_NS;
 /// A day's files are merged so long after its end.
 const GRACE_NS: u64 = 600_000_000_000;
 
@@ -45,6 +48,8 @@ struct Told {
     trouble: Mutex<Option<String>>,
     /// The first segment of the journal that is not in the archive whole.
     needed: AtomicU64,
+    /// What the journal is kept for beyond its time, or went without.
+    held: Mutex<Option<String>>,
     shreds: Mutex<BTreeMap<String, Shred>>,
 }
 
@@ -81,6 +86,11 @@ impl Life {
     /// Why nothing is sealed, if something keeps the archive.
     pub(in crate::audit) fn trouble(&self) -> Option<String> {
         lock(&self.told.trouble).clone()
+    }
+
+    /// What the digests have not read of the journal though it is time, if there is such.
+    pub(in crate::audit) fn held(&self) -> Option<String> {
+        lock(&self.told.held).clone()
     }
 
     /// The first segment of the journal that the archive still needs; 0: not known yet, so all are.
@@ -239,7 +249,15 @@ impl Archivist {
         let signed = State::read(&self.folders.notary)?.map_or(0, |signed| signed.segment);
         let keep_ns = self.audit.archive.journal_keep_h.saturating_mul(HOUR_NS);
         let until_ns = now_ns().saturating_sub(keep_ns);
-        let gone = trim(folder, needed.min(signed), until_ns, &self.keyring).map_err(of)?;
+        let needed = needed.min(signed);
+        let digested =
+            if self.audit.digest.enabled { needed_by_digests(folder).map_err(of)? } else { u64::MAX };
+        let mut gone = trim(folder, needed.min(digested), until_ns, &self.keyring).map_err(of)?;
+        let waiting = could_go(folder, needed, until_ns).map_err(of)?;
+        let uncounted =
+            trim(folder, needed, until_ns.saturating_sub(DIGEST_PATIENCE_NS), &self.keyring).map_err(of)?;
+        gone = gone.saturating_add(uncounted);
+        self.tell_held((waiting, uncounted), digested);
         if gone > 0 {
             tracing::info!(
                 segments = gone,
@@ -247,6 +265,23 @@ impl Archivist {
             );
         }
         Ok(())
+    }
+
+    /// Says what is kept for the digests only, and what went without them.
+    fn tell_held(&self, (waiting, uncounted): (usize, u64), digested: u64) {
+        if uncounted > 0 {
+            tracing::error!(
+                segments = uncounted,
+                "segments of the journal went that no daily digest has counted"
+            );
+        }
+        let hours = DIGEST_PATIENCE_NS / HOUR_NS;
+        *lock(&self.told.held) = (waiting > 0).then(|| {
+            format!(
+                "{waiting} segments of the journal have not been read, from segment {digested} on; each is kept for \
+                 {hours} hours, and then goes uncounted"
+            )
+        });
     }
 
     /// Journal that was read and is not in the archive.

@@ -84,3 +84,15 @@ fn an_end_between_the_file_and_the_deletion_is_made_good() {
     assert_eq!(segments(&folder.0).unwrap()[..2], numbers[2..4]);
     verify(&folder.0, Some(keyring), |_| {}).unwrap();
 }
+
+#[test]
+fn what_could_go_is_told_and_stays() {
+    let folder = Folder::new();
+    let numbers = long(&folder);
+    let keyring = keyring(&folder);
+    assert_eq!(could_go(&folder.0, 3, u64::MAX).unwrap(), 2);
+    assert_eq!((could_go(&folder.0, 3, 0).unwrap(), could_go(&folder.0, 1, u64::MAX).unwrap()), (0, 0));
+    assert_eq!(segments(&folder.0).unwrap(), numbers);
+    assert_eq!(trim(&folder.0, 3, u64::MAX, &keyring).unwrap(), 2);
+    assert_eq!(could_go(&folder.0, 3, u64::MAX).unwrap(), 0);
+}

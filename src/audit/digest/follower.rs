@@ -168,6 +168,12 @@ impl Follower {
     }
 }
 
+/// The first segment of a journal that the digests still need, as they have written it down; `u64::MAX`: none were ever made.
+pub(in crate::audit) fn needed_segment(journal: &Path) -> io::Result<u64> {
+    let folder = super::folder_of(journal);
+    if folder.is_dir() { read_position(&folder).map(|position| position.segment) } else { Ok(u64::MAX) }
+}
+
 /// A file that says nothing sensible is one that is not there.
 fn read_position(folder: &Path) -> io::Result<Position> {
     match fs::read(folder.join(POSITION)) {
