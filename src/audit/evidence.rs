@@ -3,7 +3,7 @@
 //! What always holds: nothing is changed, and nothing needs a running process. The public key is the auditor's to bring;
 //! the one that lies beside the log is as trustworthy as the folder.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,8 +14,9 @@ pub use super::disclose::{NoProof, Which};
 use super::history::{History, Span};
 pub use super::inspect::LogCounts;
 use super::inspect::{Inspection, Outside};
-use super::keys::Keyring;
+use super::keys::{Keyring, folder_of as keys_of};
 use super::notary::notes::{PUBLIC_KEY, cosigned_notes, latest, signers, successions, terms_of};
+use super::notary::roster;
 use super::notary::salts::RingSalts;
 use super::notary::trees;
 use super::notary::{Trouble, origin_of};
@@ -194,6 +195,7 @@ impl Evidence {
         let salts = RingSalts::new(Arc::clone(&self.keyring));
         let outside = Outside { vault: self.vault(), known: self.known()?, kept, only };
         let mut inspection = Inspection::open(&reader, &folder_of(&self.journal), outside, salts)?;
+        self.no_log_is_missing(&inspection.newest(), &history)?;
         let mut read = Counts::default();
         inspection.archived(&history, span, |records| {
             read.archived = read.archived.saturating_add(records);
@@ -204,7 +206,28 @@ impl Evidence {
             |counts| progress(&Counts { archived: read.archived, ..*counts }),
             |raw| inspection.take(raw).map_err(NotVerified::from),
         )?;
-        Ok((Counts { archived: read.archived, ..counts }, inspection.finish()?))
+        let marks = inspection.marks();
+        let logs = inspection.finish()?;
+        for mark in marks {
+            mark.check(&self.journal, &self.keyring).map_err(NotVerified::Differs)?;
+        }
+        Ok((Counts { archived: read.archived, ..counts }, logs))
+    }
+
+    /// The vault's own log says which logs there are.
+    fn no_log_is_missing(
+        &self,
+        newest: &BTreeMap<String, (Checkpoint, String)>,
+        history: &History,
+    ) -> Result<(), NotVerified> {
+        let mut rumours: BTreeSet<String> = history.archived_logs().map(|(log, _)| log.to_owned()).collect();
+        let listed = Keyring::list(&keys_of(&self.journal));
+        let listed = listed.map_err(|error| NotVerified::Unknown(error.to_string()))?;
+        rumours.extend(listed.into_iter().flatten().map(|key| key.label.customer));
+        if let Ok(entries) = std::fs::read_dir(folder_of(&self.journal)) {
+            rumours.extend(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()));
+        }
+        roster::check(newest, &rumours).map_err(NotVerified::Differs)
     }
 
     /// Of each log how many records enough witnesses stand for: `required` of those known.

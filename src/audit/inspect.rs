@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use super::body::wide;
 use super::join::{Joiner, Lost, Shown};
+use super::keeping::register::Mark;
 use super::keeping::retention::expired;
 use super::leaf::LogHash;
 use super::notary::notes::{cosigned_notes, history, latest};
@@ -125,7 +126,12 @@ pub(super) struct Inspection<K> {
     scratch: Vec<u8>,
     /// Records up to this number are in the archive, and were checked there.
     archived: u64,
+    /// The last decision of each register that a record tells of.
+    marks: BTreeMap<String, Mark>,
 }
+
+/// Kinds of records that begin with the mark of a decision.
+const DECIDED: [&[u8]; 4] = [b"hold_set", b"hold_released", b"review", b"retention_delete"];
 
 impl<K: SaltsOf> Inspection<K> {
     /// Checks against what lies in the notary's folder, and what is known from elsewhere.
@@ -152,6 +158,7 @@ impl<K: SaltsOf> Inspection<K> {
             kept,
             scratch: Vec::new(),
             archived: 0,
+            marks: BTreeMap::new(),
         })
     }
 
@@ -170,6 +177,7 @@ impl<K: SaltsOf> Inspection<K> {
         if self.only.as_ref().is_some_and(|only| only != name) {
             return Ok(());
         }
+        self.listen(&row);
         if !self.checks.contains_key(name) {
             let check = self.begin(name)?;
             self.checks.insert(name.to_owned(), check);
@@ -230,6 +238,31 @@ impl<K: SaltsOf> Inspection<K> {
         }
         check.gone.reverse();
         Ok(check)
+    }
+
+    /// Keeps what a record says of decisions about what is kept.
+    fn listen(&mut self, row: &Row<'_>) {
+        if !DECIDED.contains(&row.bytes_of(Column::Kind)) {
+            return;
+        }
+        if let Some(mark) = Mark::of_record(row.bytes_of(Column::Message)) {
+            let last = self.marks.entry(mark.register.clone()).or_insert_with(|| mark.clone());
+            if mark.number > last.number {
+                *last = mark;
+            }
+        }
+    }
+
+    /// The last decision of each register that a record has told of.
+    pub(super) fn marks(&self) -> Vec<Mark> {
+        self.marks.values().cloned().collect()
+    }
+
+    /// The newest checkpoint of each log, by the log's name.
+    pub(super) fn newest(&self) -> BTreeMap<String, (Checkpoint, String)> {
+        let named =
+            |(origin, note): (&String, &(Checkpoint, String))| Some((self.name_of(origin)?, note.clone()));
+        self.latest.iter().filter_map(named).collect()
     }
 
     /// All that was signed of a log, by somebody who stood for it then.

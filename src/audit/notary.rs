@@ -9,10 +9,12 @@
 //! state.rs   how far it has come: a small file, replaced at each round
 //! trees.rs   hashes of trees in files   notes.rs   signed checkpoints in files
 //! salts.rs   of the keyring             life.rs    the thread
+//! roster.rs  which logs there are
 //! ```
 
 mod life;
 pub(super) mod notes;
+pub(super) mod roster;
 pub(super) mod salts;
 pub(super) mod state;
 #[cfg(test)]
@@ -122,6 +124,12 @@ impl Log {
     fn sizes(&self) -> Sizes {
         Sizes { leaves: self.tree.size(), ..self.sizes.clone() }
     }
+}
+
+/// All logs, the vault's own behind the others: its checkpoint speaks of theirs.
+fn own_last(logs: &BTreeMap<String, Log>) -> impl Iterator<Item = (&String, &Log)> {
+    let others = logs.iter().filter(|(name, _)| *name != OWN);
+    others.chain(logs.get_key_value(OWN))
 }
 
 /// The name of a log as checkpoints have it.
@@ -269,7 +277,7 @@ impl<K: SaltsOf> Notary<K> {
         self.logs.values_mut().try_for_each(|log| log.growth.sync())?;
         state.write(&self.folder)?;
         let mut refused = None;
-        for (name, log) in &self.logs {
+        for (name, log) in own_last(&self.logs) {
             let origin = origin_of(&self.vault, name);
             if let Err(trouble) = self.notes.sign((name, &origin), &log.tree, now) {
                 refused.get_or_insert(trouble);
@@ -287,7 +295,7 @@ impl<K: SaltsOf> Notary<K> {
     /// Lets another sign from now on: every log gets a checkpoint of both, for good. All was signed right before.
     pub(super) fn hand_over(&mut self, next: &Arc<Signer>, now: &str) -> Result<(), Trouble> {
         self.notes.begin_to_hand_over(next);
-        for (name, log) in &self.logs {
+        for (name, log) in own_last(&self.logs) {
             let origin = origin_of(&self.vault, name);
             self.notes.sign((name, &origin), &log.tree, now)?;
         }

@@ -127,6 +127,7 @@ impl<K: SaltsOf> Inspection<K> {
         is_part: bool,
     ) -> Result<(), Trouble> {
         let place = Place { segment: 0, offset: stood.index, record: row.number_of(Column::Record) };
+        self.listen(row);
         let Some(check) = self.checks.get_mut(log) else { return Ok(()) };
         check.shredded(log, &self.folder)?;
         if is_part {

@@ -1,8 +1,8 @@
 //! Decisions that later ones depend on: one line each, chained with HMAC-SHA-256 under a key of the keyring.
 //!
 //! What always holds: the file is replaced as a whole, so an interrupted write leaves it as it was; a line that was changed,
-//! added, exchanged or taken out of the middle, and a file that is missing though it was begun, are errors. Not caught: a file that
-//! was put back as it was some decisions ago; the log's own records, which name each decision, show that.
+//! added, exchanged or taken out of the middle, and a file that is missing though it was begun, are errors. A file that
+//! was put back as it was some decisions ago is none by itself: the log's records, which name each decision with its [mark](Mark), show that.
 //!
 //! The first line says the version, each further one is 64 hex digits, a space, and a JSON object; the digits are the MAC
 //! of the digits of the line before (of the first line: 64 zeros, or the log's name behind zeros) and the object.
@@ -16,15 +16,19 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
 
+use super::super::archive::name::OWN_LOG;
 use super::super::archive::place::make_folder;
 use super::super::gate::now_ns;
 use super::super::keys::Keyring;
 use super::super::render::hex;
 use super::folder_of;
+use crate::ids::CustomerId;
 
 const FILE_NAME: &str = "register";
 /// The folder of what went, a file for each log.
 const EXPIRED_NAME: &str = "expired";
+/// Digits of a mark.
+const MARK_DIGITS: usize = 16;
 const FIRST_LINE: &str = "onevault keeping 1";
 /// A longer file is not read.
 const BYTES_MAX: u64 = 256 << 20;
@@ -118,9 +122,59 @@ pub struct Hold {
     pub released: Option<(u64, String, String)>,
 }
 
+/// A decision as the log's record of it names it: `[register 3 0123456789abcdef] `, with the beginning of the digits of its line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// Which file, below the folder of decisions.
+    pub register: String,
+    /// Number of the decision.
+    pub number: u64,
+    beginning: String,
+}
+
+impl std::fmt::Display for Mark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "[{} {} {}] ", self.register, self.number, self.beginning)
+    }
+}
+
+impl Mark {
+    /// Reads the mark that the words of a record begin with; `None`: there is none.
+    #[must_use]
+    pub fn of_record(detail: &[u8]) -> Option<Self> {
+        let inside = detail.strip_prefix(b"[")?.split(|byte| *byte == b']').next()?;
+        let mut words = std::str::from_utf8(inside).ok()?.split(' ');
+        let (register, number, beginning) = (words.next()?, words.next()?, words.next()?);
+        let log = register.strip_prefix(EXPIRED_NAME).and_then(|log| log.strip_prefix('/'));
+        let is_register =
+            register == FILE_NAME || log.is_some_and(|log| log == OWN_LOG || CustomerId::parse(log).is_ok());
+        let is_whole = is_register && beginning.len() == MARK_DIGITS && words.next().is_none();
+        let number = number.parse().ok().filter(|_| is_whole)?;
+        Some(Self { register: register.to_owned(), number, beginning: beginning.to_owned() })
+    }
+
+    /// Whether the register has the decision.
+    ///
+    /// # Errors
+    /// In words: it has not, so it was put back as it was before, or is another one; or cannot be relied on.
+    pub fn check(&self, directory: &Path, keyring: &Keyring) -> Result<(), String> {
+        let Self { register, number, .. } = self;
+        if Register::named(directory, keyring, register)?.mark(Some(*number)).as_ref() == Some(self) {
+            return Ok(());
+        }
+        let path = folder_of(directory).join(register);
+        Err(format!(
+            "{}: the log has a record of decision {number}, and it is not there: it was put back as it was before",
+            path.display()
+        ))
+    }
+}
+
 /// Everything that was decided.
 pub struct Register {
     path: PathBuf,
+    /// Below the folder of decisions.
+    name: String,
     key: Option<hmac::Key>,
     /// What the chain begins with.
     seed: String,
@@ -141,7 +195,7 @@ impl Register {
     /// # Errors
     /// Why it cannot be relied on, in words; then everything counts as held.
     pub fn read(directory: &Path, keyring: &Keyring) -> Result<Self, String> {
-        Self::open(folder_of(directory).join(FILE_NAME), keyring, "")
+        Self::open(folder_of(directory).join(FILE_NAME), keyring, (FILE_NAME.to_owned(), ""))
     }
 
     /// Reads what went of a log by its age. Where nothing ever did it is empty.
@@ -149,10 +203,30 @@ impl Register {
     /// # Errors
     /// As [`Register::read`].
     pub fn of_log(directory: &Path, keyring: &Keyring, log: &str) -> Result<Self, String> {
-        Self::open(folder_of(directory).join(EXPIRED_NAME).join(log), keyring, log)
+        let name = format!("{EXPIRED_NAME}/{log}");
+        Self::open(folder_of(directory).join(EXPIRED_NAME).join(log), keyring, (name, log))
     }
 
-    fn open(path: PathBuf, keyring: &Keyring, name: &str) -> Result<Self, String> {
+    /// The register with a name, as marks have it.
+    ///
+    /// # Errors
+    /// As [`Register::read`].
+    fn named(directory: &Path, keyring: &Keyring, name: &str) -> Result<Self, String> {
+        let log = name.strip_prefix(EXPIRED_NAME).and_then(|log| log.strip_prefix('/'));
+        log.map_or_else(|| Self::read(directory, keyring), |log| Self::of_log(directory, keyring, log))
+    }
+
+    /// The mark of a decision, which its record in the log begins with; of the last one, if none is named.
+    #[must_use]
+    pub fn mark(&self, number: Option<u64>) -> Option<Mark> {
+        let last = self.decisions.len();
+        let at = number.map_or(Some(last), |number| usize::try_from(number).ok()).filter(|at| *at > 0)?;
+        let beginning = self.text.lines().nth(at)?.get(..MARK_DIGITS)?.to_owned();
+        let number = u64::try_from(at).ok()?;
+        Some(Mark { register: self.name.clone(), number, beginning })
+    }
+
+    fn open(path: PathBuf, keyring: &Keyring, (own_name, name): (String, &str)) -> Result<Self, String> {
         // So that no file can stand in another's place.
         let seed = format!("{name:0>64}");
         let bad = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
@@ -168,7 +242,8 @@ impl Register {
                 return match key {
                     Some(_) if name.is_empty() => Err(bad(&"it is missing, and was begun")),
                     Some(_) | None => {
-                        Ok(Self { path, key, seed, decisions: Vec::new(), text: format!("{FIRST_LINE}\n") })
+                        let text = format!("{FIRST_LINE}\n");
+                        Ok(Self { path, name: own_name, key, seed, decisions: Vec::new(), text })
                     }
                 };
             }
@@ -176,7 +251,7 @@ impl Register {
         }
         let key = key.ok_or_else(|| bad(&"the keyring does not have its key"))?;
         let decisions = parse(&text, &key, &seed).ok_or_else(|| bad(&"it is not as it was written"))?;
-        Ok(Self { path, key: Some(key), seed, decisions, text })
+        Ok(Self { path, name: own_name, key: Some(key), seed, decisions, text })
     }
 
     /// Adds a decision, for good. Answers its number.

@@ -1,8 +1,8 @@
 //! Lets records go that are older than their log keeps them: files of the archive, whole.
 //!
 //! What always holds: a file goes when its day lies back longer than the longest of the log's ages, no hold covers it, and the log has a
-//! record of it on disk; which places are gone is written down first, chained with the keyring's key, so that what is missing without
-//! that is still found missing. Hashes in the trees stay, so proofs of all that is left hold. A log whose customer nobody
+//! record of it on disk, which names the decision; which places are gone is written down before that, chained with the keyring's key, so that
+//! what is missing without that is still found missing. Hashes in the trees stay, so proofs of all that is left hold. A log whose customer nobody
 //! knows any more is not touched, and nothing is while holds cannot be read. Doing it again after any interruption does no harm.
 
 use std::collections::BTreeMap;
@@ -149,18 +149,23 @@ pub(in crate::audit) fn run(
         let known = expired(&audit.directory, keyring, &log)?;
         let is_known = |name: &Name| known.iter().any(|(from, to)| *from <= name.first && name.last < *to);
         let new: Vec<&Name> = standing.over.iter().filter(|name| !is_known(name)).collect();
-        if let (Some(age), false) = (standing.age, new.is_empty()) {
+        let mut register = Register::of_log(&audit.directory, keyring, &log)?;
+        if !new.is_empty() {
             begin(audit, keyring)?;
-            tell(&log, &new, age, record)?;
             let acts = new.iter().map(|name| Act::Expire {
                 customer: log.clone(),
                 first: name.first,
                 last: name.last,
                 until_ns: name.day.end_ns(),
             });
-            Register::of_log(&audit.directory, keyring, &log)?.decide_all(keyring, acts)?;
+            register.decide_all(keyring, acts)?;
             let records = new.iter().map(|name| name.records()).fold(0, u64::saturating_add);
             all.push(Gone { log: log.clone(), files: new.len(), records });
+        }
+        // What was decided and is still there was interrupted, perhaps before it was told.
+        if let (Some(age), false) = (standing.age, standing.over.is_empty()) {
+            let mark = register.mark(None).map(|mark| mark.to_string()).unwrap_or_default();
+            tell((&log, &mark), &standing.over, age, record)?;
         }
         for name in &standing.over {
             place.delete(name).map_err(|error| format!("archive file {name}: {error}"))?;
@@ -180,8 +185,8 @@ fn begin(audit: &config::Audit, keyring: &Keyring) -> Result<(), String> {
 
 /// Records what goes, in the log it goes from and in the vault's own.
 fn tell(
-    log: &str,
-    names: &[&Name],
+    (log, mark): (&str, &str),
+    names: &[Name],
     age: Age,
     record: &mut dyn FnMut(&Event<'_>) -> Result<(), String>,
 ) -> Result<(), String> {
@@ -189,7 +194,7 @@ fn tell(
     let until = names.iter().map(|name| name.day.end_ns()).max().unwrap_or(0);
     let files = names.len();
     let mut detail = format!(
-        "{records} records of {log} of all classes, in {files} files, went: kept for {age}, from before {}; places",
+        "{mark}{records} records of {log} of all classes, in {files} files, went: kept for {age}, from before {}; places",
         rfc3339(until)
     );
     let mut places: Vec<(u64, u64)> =

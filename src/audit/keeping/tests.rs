@@ -11,7 +11,7 @@ use super::super::keys::file::State;
 use super::super::keys::requests::{Request, ask as ask_to_shred};
 use super::super::tests::{Folder, who};
 use super::super::{Log, keys};
-use super::register::{Act, Register};
+use super::register::{Act, Mark, Register};
 use super::*;
 use crate::config;
 
@@ -282,10 +282,14 @@ fn what_is_older_than_it_is_kept_goes_with_a_record_and_everything_else_that_is_
     assert!(!place.list(OWN_LOG).unwrap().is_empty(), "other logs stay");
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(&path, &bytes).unwrap();
-    assert_eq!(sweep(&policies, years(8)), Ok(vec![]), "an interrupted deletion is not told twice");
+    assert_eq!(sweep(&policies, years(8)), Ok(vec![]), "an interrupted deletion is not counted twice");
     assert!(place.list("one_spa").unwrap().is_empty(), "and is finished");
-    assert_eq!(told.len(), 2, "{told:?}");
-    assert!(told[0].starts_with("one_spa 6 records") && told[1].starts_with(" 6 records"), "{told:?}");
+    // That one may not have been told before it was interrupted.
+    assert_eq!(told.len(), 4, "{told:?}");
+    let mark = Register::of_log(&folder.0, &keyring, "one_spa").unwrap().mark(None).unwrap();
+    assert!(told[0].starts_with(&format!("one_spa {mark}6 records")), "{told:?}");
+    assert!(told[1].starts_with(&format!(" {mark}6 records")) && told[2..] == told[..2], "{told:?}");
+    assert_eq!(mark.check(&folder.0, &keyring), Ok(()));
     assert!(told[0].contains("kept for 7y") && told[0].contains("places 0-5"), "{told:?}");
 
     // What says so is worth nothing when it was changed, or is another log's.
@@ -299,6 +303,7 @@ fn what_is_older_than_it_is_kept_goes_with_a_record_and_everything_else_that_is_
     }
     fs::remove_file(&says).unwrap();
     assert!(count(&audit, &keyring).is_err());
+    assert!(mark.check(&folder.0, &keyring).unwrap_err().contains("put back"));
     fs::write(says.with_file_name("_"), &good).unwrap();
     assert!(retention::expired(&folder.0, &keyring, OWN_LOG).is_err());
     fs::write(folder_of(&folder.0).join("register"), &good).unwrap();
@@ -317,4 +322,64 @@ fn records_that_go_before_anything_else_was_decided_hold_nothing_up() {
     let register = Register::read(&folder.0, &keyring).unwrap();
     assert_eq!((register.holds(), register.reviews()), (vec![], vec![]));
     assert_eq!(retention::run(&audit, &keyring, &policies, now, &mut |_| Ok(())), Ok(vec![]));
+}
+
+#[test]
+fn decisions_that_were_put_back_as_they_were_before_are_missed_by_verify() {
+    let folder = Folder::new();
+    let audit = config::Audit { checkpoint_interval_ms: 50, ..folder.config() };
+    let log = Log::open(&audit, "node").unwrap();
+    log.session(&who(1)).opened().unwrap();
+    let (reason, by) = (REASON.to_owned(), "olga".to_owned());
+    let set = Wish::Hold { customer: "one_spa".into(), since_ns: 1, until_ns: 2, reason, by };
+    let path = folder_of(&folder.0).join("register");
+    let mut earlier = Vec::new();
+    for _ in 0..2 {
+        earlier.push(fs::read(&path).ok());
+        let asked = ask(&folder.0, &set).unwrap();
+        wait(|| asked.answer().unwrap()).unwrap();
+    }
+    log.close();
+    drop(log);
+    let keyring = Arc::new(Keyring::of_log(&audit).unwrap());
+    let key = super::super::evidence::key_beside(&folder.0).unwrap().unwrap();
+    let evidence = super::super::evidence::Evidence::of(&audit, keyring, key);
+    let verify = || evidence.verify(None, Vec::new(), |_| {}).map(|_| ()).map_err(|error| error.to_string());
+    assert_eq!(verify(), Ok(()));
+    let good = fs::read(&path).unwrap();
+    fs::write(&path, earlier.remove(1).unwrap()).unwrap();
+    let told = verify().unwrap_err();
+    assert!(told.contains("keeping/register") && told.contains("record of decision 2"), "{told}");
+    fs::remove_file(&path).unwrap();
+    assert!(verify().unwrap_err().contains("missing"));
+    fs::write(&path, good).unwrap();
+    assert_eq!(verify(), Ok(()));
+}
+
+#[test]
+fn a_mark_is_read_as_it_is_written_and_no_other() {
+    let kept = Kept::new();
+    kept.decide(hold("one_spa", 0, u64::MAX));
+    let mark = kept.register().unwrap().mark(None).unwrap();
+    assert_eq!(Mark::of_record(format!("{mark}hold 1").as_bytes()), Some(mark.clone()));
+    assert_eq!(mark.check(&kept.folder.0, &kept.keyring), Ok(()));
+    assert_eq!(
+        (kept.register().unwrap().mark(Some(2)), kept.register().unwrap().mark(Some(0))),
+        (None, None)
+    );
+    for bad in [
+        "",
+        "hold 1",
+        "[",
+        "[]",
+        "[register 1]",
+        "[register x 0123456789abcdef]",
+        "[../x 1 0123456789abcdef]",
+        "[register 1 0123456789abcdef 2]",
+        "[expired/../x 1 0123456789abcdef]",
+    ] {
+        assert_eq!(Mark::of_record(bad.as_bytes()), None, "{bad}");
+    }
+    let other = Mark::of_record(b"[register 1 0123456789abcdef]").unwrap();
+    assert!(other.check(&kept.folder.0, &kept.keyring).is_err());
 }

@@ -152,10 +152,11 @@ impl Keeper {
                     reason: reason.clone(),
                     by: by.clone(),
                 };
-                let number = self.register()?.decide(&self.keyring, act)?;
+                let mut register = self.register()?;
+                let number = register.decide(&self.keyring, act)?;
                 let range = range(*since_ns, *until_ns);
                 let detail = format!("hold {number} on {customer}, {range}: {reason}");
-                self.record(EventKind::HoldSet, customer, by, &detail)?;
+                self.record_decision(&register, EventKind::HoldSet, (customer, by), &detail)?;
                 Ok(detail)
             }
             Wish::Retention {} => self.sweep(),
@@ -168,7 +169,8 @@ impl Keeper {
                 let (act, detail) =
                     sign_off(&self.audit.directory, &register, (customer, *since_ns, *until_ns), (by, note))?;
                 register.decide(&self.keyring, act)?;
-                self.record(EventKind::Review, customer, by, &format!("{detail}; told by {user}"))?;
+                let told = format!("{detail}; told by {user}");
+                self.record_decision(&register, EventKind::Review, (customer, by), &told)?;
                 Ok(detail)
             }
             Wish::Release { customer, number, reason, by } => self.release(customer, *number, reason, by),
@@ -212,12 +214,24 @@ impl Keeper {
         register
             .decide(&self.keyring, Act::Release { number, reason: reason.to_owned(), by: by.to_owned() })?;
         let detail = format!("hold {number} on {customer} released ({}): {reason}", hold.reason);
-        self.record(EventKind::HoldReleased, customer, by, &detail)?;
+        self.record_decision(&register, EventKind::HoldReleased, (customer, by), &detail)?;
         Ok(detail)
     }
 
     fn register(&self) -> Result<Register, String> {
         Register::read(&self.audit.directory, &self.keyring)
+    }
+
+    /// Records the last decision, with its mark.
+    fn record_decision(
+        &self,
+        register: &Register,
+        kind: EventKind,
+        (customer, by): (&str, &str),
+        detail: &str,
+    ) -> Result<(), String> {
+        let mark = register.mark(None).map(|mark| mark.to_string()).unwrap_or_default();
+        self.record(kind, customer, by, &format!("{mark}{detail}"))
     }
 
     /// Records it in the log of its customer and in the vault's own.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::super::keys::OWN;
 use super::super::tree::{Tree, consistency};
 use super::Trouble;
+use super::roster;
 use super::state::{read, replace};
 use super::trees::{Files, make_folder};
 use crate::proof::checkpoint::Checkpoint;
@@ -281,6 +282,9 @@ impl Notes {
         let mut extensions = vec![format!("time {now}")];
         let next = self.next.as_deref();
         extensions.extend(next.map(|next| succession::line(self.signer.verifier(), next.verifier())));
+        if log == OWN {
+            extensions.push(roster::line(&self.latest));
+        }
         let checkpoint = Checkpoint { origin: origin.to_owned(), size, root, extensions };
         let note = checkpoint.sign(&self.signer);
         let note = note.and_then(|note| next.map_or(Ok(note.clone()), |next| next.sign_too(&note)));
