@@ -27,6 +27,8 @@ pub enum Which {
 pub enum NoProof {
     /// The log has no such record.
     Unknown,
+    /// It is not there any more, or never was: records of the log went by their age.
+    Aged,
     /// No signed checkpoint covers it yet.
     Unsigned,
     /// Something cannot be read.
@@ -55,7 +57,13 @@ pub(super) fn disclose<K: SaltsOf>(
 ) -> Result<Bundle, NoProof> {
     let origin = origin_of(vault, log);
     let newest = latest(folder, known)?.remove(&origin).ok_or(NoProof::Unsigned)?;
-    let found = find(history, log, which)?.ok_or(NoProof::Unknown)?;
+    let Some(found) = find(history, log, which)? else {
+        let may_have_gone = history.aged_of(log).is_some_and(|aged| match which {
+            Which::Index(index) => aged.may_hold(index),
+            Which::Record(number) => !aged.is_empty() && number <= history.archived_record(),
+        });
+        return Err(if may_have_gone { NoProof::Aged } else { NoProof::Unknown });
+    };
     // One that witnesses have signed shows more.
     let cosigned = cosigned_notes(folder, log, known)?.into_iter();
     let covering = cosigned.filter(|(checkpoint, _)| checkpoint.size > found.index);

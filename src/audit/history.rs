@@ -32,7 +32,7 @@ pub use super::archive::span::Span;
 use super::arrow::Leaf;
 use super::evidence::folder_of;
 use super::join::{BadBody, Lost, Shown, Whole};
-use super::keeping::retention::expired;
+use super::keeping::retention::{self, Aged};
 use super::keys::Keyring;
 use super::notary::Trouble;
 use super::notary::state::State;
@@ -251,6 +251,8 @@ pub struct History {
     archived: State,
     /// Places of each log whose records were shredded: from and to.
     gone: BTreeMap<String, Vec<(u64, u64)>>,
+    /// What went of each log by its age.
+    aged: BTreeMap<String, Aged>,
 }
 
 impl fmt::Debug for History {
@@ -271,19 +273,21 @@ impl History {
             place::open_to_read(audit).map_err(|error| HistoryError::Place("(all)".to_owned(), error))?;
         let gone = signed.logs.iter().map(|(log, sizes)| (log.clone(), sizes.gone(Some(&keyring))));
         let mut gone: BTreeMap<String, Vec<(u64, u64)>> = gone.filter(|(_, gone)| !gone.is_empty()).collect();
+        let mut aged = BTreeMap::new();
         for log in archived.logs.keys() {
             // Where that cannot be told, what is missing is missing.
-            let expired = expired(&audit.directory, &keyring, log).unwrap_or_else(|error| {
+            let went = retention::aged(&audit.directory, &keyring, log).unwrap_or_else(|error| {
                 tracing::error!(error, "nobody can tell which records went by their age");
-                Vec::new()
+                Aged::default()
             });
-            if !expired.is_empty() {
+            if !went.whole.is_empty() {
                 let all = gone.entry(log.clone()).or_default();
-                all.extend(expired);
+                all.extend(&went.whole);
                 all.sort_unstable();
             }
+            aged.insert(log.clone(), went);
         }
-        Ok(Self { journal: audit.directory.clone(), keyring, place, archived, gone })
+        Ok(Self { journal: audit.directory.clone(), keyring, place, archived, gone, aged })
     }
 
     /// The logs that the archive has, and how many records of each, shredded ones included.
@@ -352,8 +356,21 @@ impl History {
         take: impl FnMut(Leaf, &Row<'_>, &Whole<'_>) -> Result<(), FileError>,
     ) -> Result<(), HistoryError> {
         let of = |error| HistoryError::File(name.to_string(), error);
+        let wrong = |what: String| of(FileError::Damaged(None, what));
         let file = self.place.open(name).map_err(|error| of(FileError::Io(error)))?;
-        check_each(name, file, self.file_keys(), |_| None, take).map(|_| ()).map_err(of)
+        let found = check_each(name, file, self.file_keys(), |_| None, take).map_err(of)?;
+        let went = self.aged_of(&name.log).and_then(|aged| aged.of_file(name)).unwrap_or(0);
+        let lost = name.records().saturating_sub(found);
+        if lost != went {
+            return Err(wrong(format!("{lost} of its records are missing, and {went} went by their age")));
+        }
+        Ok(())
+    }
+
+    /// What went of a log by its age.
+    #[must_use]
+    pub fn aged_of(&self, log: &str) -> Option<&Aged> {
+        self.aged.get(log)
     }
 
     /// The names of a log's files with records that the archive had when this was opened.

@@ -42,6 +42,8 @@ pub struct LogCounts {
     pub signed: u64,
     /// Records whose keys were shredded: their leaves are checked, they cannot be.
     pub shredded: u64,
+    /// Records that went by their age: their leaves are checked, they cannot be.
+    pub aged: u64,
     /// Records that were not looked at, because they are not of the span that was asked for: their leaves are checked.
     pub passed: u64,
     /// Signed checkpoints that hold.
@@ -64,8 +66,30 @@ struct Check {
     file: Option<PathBuf>,
     /// The first record behind the last good checkpoint.
     since: Option<Place>,
-    /// Indices from and to of records that were shredded, the next ones last.
-    gone: Vec<(u64, u64)>,
+    /// Indices from and to of records that are gone, and how; the next ones last.
+    gone: Vec<(u64, u64, Why)>,
+}
+
+/// Why a leaf is not made anew from its record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Why {
+    /// It was shredded.
+    Shredded,
+    /// It went by its age.
+    Aged,
+    /// It is not of the span that was asked for.
+    Passed,
+}
+
+impl LogCounts {
+    fn count(&mut self, why: Why) {
+        let counter = match why {
+            Why::Shredded => &mut self.shredded,
+            Why::Aged => &mut self.aged,
+            Why::Passed => &mut self.passed,
+        };
+        *counter = counter.saturating_add(1);
+    }
 }
 
 /// A row's file, read ahead.
@@ -230,10 +254,12 @@ impl<K: SaltsOf> Inspection<K> {
             since: None,
         };
         let keyring = self.salts.keyring();
-        check.gone = self.sizes.get(name).map(|sizes| sizes.gone(keyring.as_deref())).unwrap_or_default();
+        let shredded = self.sizes.get(name).map(|sizes| sizes.gone(keyring.as_deref())).unwrap_or_default();
+        check.gone = shredded.into_iter().map(|(from, to)| (from, to, Why::Shredded)).collect();
         // What went by its age has its leaves, too.
         if let (Some(keyring), Some(directory)) = (keyring, self.folder.parent()) {
-            check.gone.extend(expired(directory, &keyring, name).unwrap_or_default());
+            let aged = expired(directory, &keyring, name).unwrap_or_default();
+            check.gone.extend(aged.into_iter().map(|(from, to)| (from, to, Why::Aged)));
             check.gone.sort_unstable();
         }
         check.gone.reverse();
@@ -301,14 +327,29 @@ impl<K: SaltsOf> Inspection<K> {
 impl Check {
     /// Where records were shredded there are their leaves, which are checked with all that is built on them.
     fn shredded(&mut self, name: &str, folder: &Path) -> Result<(), Trouble> {
-        while let Some((_, to)) = self.gone.pop_if(|(from, _)| *from <= self.tree.size()) {
-            let mut leaves = Stored::of(&Files::of(folder, name), 0);
-            while self.tree.size() < to {
-                let leaf = leaves.get(self.tree.size());
-                let leaf = leaf.ok_or_else(|| Trouble::Changed(leaves.path.clone(), "a hash is missing"))?;
-                self.counts.shredded = self.counts.shredded.saturating_add(1);
-                self.push(leaf, None, name, folder)?;
+        self.gone_before(u64::MAX, name, folder)
+    }
+
+    /// The same up to a place whose record is there: one that is to go and has not gone yet.
+    fn gone_before(&mut self, limit: u64, name: &str, folder: &Path) -> Result<(), Trouble> {
+        while let Some((_, to, why)) = self.gone.pop_if(|(from, ..)| *from <= self.tree.size()) {
+            self.fill((to.min(limit), why), name, folder)?;
+            if limit < to {
+                self.gone.push((limit, to, why));
+                return Ok(());
             }
+        }
+        Ok(())
+    }
+
+    /// Takes leaves as they are stored, up to a place.
+    fn fill(&mut self, (to, why): (u64, Why), name: &str, folder: &Path) -> Result<(), Trouble> {
+        let mut leaves = Stored::of(&Files::of(folder, name), 0);
+        while self.tree.size() < to {
+            let leaf = leaves.get(self.tree.size());
+            let leaf = leaf.ok_or_else(|| Trouble::Changed(leaves.path.clone(), "a hash is missing"))?;
+            self.counts.count(why);
+            self.push(leaf, None, name, folder)?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Whether a file is what its name says, whole and unchanged.
 //!
-//! What always holds: a file that passes has each record from its name's first place to its last once and in order, under
-//! the customer's name, with the check bytes of its leaves; each of its bytes was authenticated, or is a length that fits.
+//! What always holds: a file that passes has each record from its name's first place to its last once and in order, but for those of
+//! classes that its name is without, which it has not; under the customer's name, with the check bytes of its leaves; each of its bytes was authenticated, or is a length that fits.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -13,7 +13,7 @@ use super::super::arrow::Leaf;
 use super::super::join::Whole;
 use super::super::row::{Column, Row};
 use super::file::{FileError, Keys, Reader};
-use super::name::{Day, Name, OWN_LOG};
+use super::name::{Class, Day, Name, OWN_LOG, Without};
 use crate::ids::CustomerId;
 
 /// Before each encrypted piece of a file: its length.
@@ -50,34 +50,40 @@ pub fn check_each(
     check_head(&lengths)?;
     let mut next = name.first;
     let mut days = (Day::of(u64::MAX), Day::default());
-    let mut end = false;
+    let (mut end, mut found) = (false, 0_u64);
+    let is_thin = name.without != Without::default();
     reader.each(|leaf, row, whole| {
         let wrong = |what: &str| Err(FileError::Damaged(Some(leaf.index), what.to_owned()));
-        if end || leaf.index != next || leaf.index > name.last {
+        if end || leaf.index < next || leaf.index > name.last || (!is_thin && leaf.index != next) {
             return wrong("its place is not the next one that the file's name promises");
         }
         if leaf_check(leaf.index).is_some_and(|check| check != leaf.check) {
             return wrong("it is not the record that the log's tree has there");
+        }
+        if name.without.has(Class::of_record(row.bytes_of(Column::Class))) {
+            return wrong("its class is one that the file is without, by its name");
         }
         if log_of(row) != name.log {
             return wrong("it belongs to another log than the file");
         }
         let time = row.number_of(Column::Time);
         days = (days.0.min(Day::of(time)), days.1.max(Day::of(ended(row))));
-        end = next == name.last;
-        next = next.saturating_add(1);
+        end = leaf.index == name.last;
+        next = leaf.index.saturating_add(1);
+        found = found.saturating_add(1);
         take(leaf, row, whole)
     })?;
-    if !end {
+    if !end && !is_thin {
         return Err(FileError::Damaged(
             Some(next),
             "the file ends before the last record of its name".to_owned(),
         ));
     }
-    if (days.0.min(name.day), days.1) != (name.earliest, name.day) {
+    let is_within = days.0 >= name.earliest && days.1 <= name.day;
+    if (days.0.min(name.day), days.1) != (name.earliest, name.day) && !(is_thin && is_within) {
         return Err(FileError::Damaged(None, "its records are not of the days of its name".to_owned()));
     }
-    Ok(name.records())
+    Ok(found)
 }
 
 /// The log that a record belongs to.

@@ -8,7 +8,7 @@
 //! name.rs    names, and which files to read        file.rs   one file: written and read · span.rs  which of its rows
 //! check.rs   whether a file is what its name says   place.rs  where files are kept
 //! follower.rs  follows the journal behind the notary   life.rs  the thread
-//! sealer.rs  gathers records and puts files; merge.rs makes one of a day's many
+//! sealer.rs  gathers records and puts files; merge.rs makes one of a day's many; thin.rs  without what went by its age
 //! ```
 
 pub mod check;

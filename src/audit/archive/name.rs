@@ -5,7 +5,7 @@
 //!
 //! A name is `<log>/<yyyy>/<mm>/<dd>/<first>-<last>.parquet` with the first and the last place in the log, or
 //! `<first>-<last>~<yyyymmdd>.parquet` when a record in it began on an earlier day. The day is that on which the newest of its
-//! records ended, in UTC.
+//! records ended, in UTC. `.without-<class>-<class>` before the ending says which classes it had, and has no more.
 
 use std::fmt;
 
@@ -15,6 +15,8 @@ use crate::ids::CustomerId;
 pub const OWN_LOG: &str = "_";
 /// What names end with.
 const ENDING: &str = ".parquet";
+/// And before that, where classes went.
+const WITHOUT: &str = ".without";
 /// ns in a day.
 const DAY_NS: u64 = 86_400_000_000_000;
 
@@ -62,6 +64,78 @@ impl Day {
     }
 }
 
+/// Classes of records as their ages have them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// Executions, and what a `COPY` moved.
+    Statement,
+    /// Begins and ends of sessions.
+    Session,
+    /// Everything else.
+    Event,
+}
+
+impl Class {
+    /// Every class.
+    pub const ALL: [Self; 3] = [Self::Statement, Self::Session, Self::Event];
+
+    /// Its name, in the configuration, in names of files and in what is recorded.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Statement => "statement",
+            Self::Session => "session",
+            Self::Event => "event",
+        }
+    }
+
+    /// The class of a record, by the record's own word.
+    #[must_use]
+    pub const fn of_record(class: &[u8]) -> Self {
+        match class {
+            b"statement" | b"copy" => Self::Statement,
+            b"session" => Self::Session,
+            _ => Self::Event,
+        }
+    }
+
+    const fn bit(self) -> u8 {
+        match self {
+            Self::Statement => 1,
+            Self::Session => 2,
+            Self::Event => 4,
+        }
+    }
+}
+
+/// Classes whose records a file had, and has no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Without(u8);
+
+impl Without {
+    /// These, and one more.
+    #[must_use]
+    pub const fn and(self, class: Class) -> Self {
+        Self(self.0 | class.bit())
+    }
+
+    /// Whether it is one of them.
+    #[must_use]
+    pub const fn has(self, class: Class) -> bool {
+        self.0 & class.bit() != 0
+    }
+
+    /// Each of them.
+    pub fn classes(self) -> impl Iterator<Item = Class> {
+        Class::ALL.into_iter().filter(move |class| self.has(*class))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let class = |word| Class::ALL.into_iter().find(|class| class.name() == word);
+        text.split('-').try_fold(Self::default(), |found, word| Some(found.and(class(word)?)))
+    }
+}
+
 /// What a file's name says.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Name {
@@ -75,6 +149,8 @@ pub struct Name {
     pub last: u64,
     /// The day on which its earliest record began; not after `day`.
     pub earliest: Day,
+    /// Classes whose records went by their age. What is said of first, last and days is from before.
+    pub without: Without,
 }
 
 impl fmt::Display for Name {
@@ -85,6 +161,10 @@ impl fmt::Display for Name {
         if self.earliest < self.day {
             let (year, month, day) = self.earliest.date();
             write!(f, "~{year:04}{month:02}{day:02}")?;
+        }
+        if self.without != Without::default() {
+            f.write_str(WITHOUT)?;
+            self.without.classes().try_for_each(|class| write!(f, "-{}", class.name()))?;
         }
         f.write_str(ENDING)
     }
@@ -97,6 +177,10 @@ impl Name {
         let mut parts = path.split('/');
         let [log, year, month, day, file] = std::array::from_fn(|_| parts.next().unwrap_or_default());
         let range = file.strip_suffix(ENDING)?;
+        let (range, without) = match range.split_once(WITHOUT) {
+            None => (range, Without::default()),
+            Some((range, classes)) => (range, Without::parse(classes.strip_prefix('-')?)?),
+        };
         let (range, earliest) =
             range.split_once('~').map_or((range, None), |(range, day)| (range, Some(day)));
         let (first, last) = range.split_once('-')?;
@@ -105,8 +189,8 @@ impl Name {
             None => day,
             Some(text) => Day::from_date(text.get(..4)?, text.get(4..6)?, text.get(6..)?)?,
         };
-        let name =
-            Self { log: log.to_owned(), day, first: first.parse().ok()?, last: last.parse().ok()?, earliest };
+        let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+        let name = Self { log: log.to_owned(), day, first, last, earliest, without };
         let is_log = log == OWN_LOG || CustomerId::parse(log).is_ok();
         // What does not come out again as it was read, such as a longer number of zeros, is not ours.
         (is_log && name.first <= name.last && name.to_string() == path).then_some(name)
@@ -118,7 +202,7 @@ impl Name {
         self.day.end_ns() > since_ns && self.earliest.begin_ns() < until_ns
     }
 
-    /// How many records it has.
+    /// How many records it has, or had.
     #[must_use]
     pub const fn records(&self) -> u64 {
         self.last.saturating_sub(self.first).saturating_add(1)
@@ -140,7 +224,7 @@ pub fn covering<'a>(names: impl IntoIterator<Item = &'a Name>) -> Vec<Piece<'a>>
     let mut names: Vec<_> = names.into_iter().collect();
     // Of those with one beginning the longest first; of equal ones the same each time.
     names.sort_unstable_by(|a, b| {
-        (a.first, b.last, a.day, a.earliest).cmp(&(b.first, a.last, b.day, b.earliest))
+        (a.first, b.last, a.day, a.earliest, a.without).cmp(&(b.first, a.last, b.day, b.earliest, b.without))
     });
     let mut pieces: Vec<Piece<'a>> = Vec::new();
     let mut rest = names.into_iter().peekable();
@@ -196,7 +280,7 @@ mod tests {
 
     fn name(first: u64, last: u64) -> Name {
         let day = Day::of(1_772_323_200_000_000_000);
-        Name { log: "one_spa".to_owned(), day, first, last, earliest: day }
+        Name { log: "one_spa".to_owned(), day, first, last, earliest: day, without: Without::default() }
     }
 
     #[test]
@@ -205,7 +289,11 @@ mod tests {
         assert_eq!(one.to_string(), "one_spa/2026/03/01/000000000000-000000000041.parquet");
         let late = Name { earliest: Day::of(1_772_323_199_000_000_000), ..name(5, 5) };
         assert_eq!(late.to_string(), "one_spa/2026/03/01/000000000005-000000000005~20260228.parquet");
-        for name in [one, late, Name { log: OWN_LOG.to_owned(), ..name(u64::MAX - 1, u64::MAX) }] {
+        let thin =
+            Name { without: Without::default().and(Class::Event).and(Class::Statement), ..late.clone() };
+        let ending = "000000000005-000000000005~20260228.without-statement-event.parquet";
+        assert!(thin.to_string().ends_with(ending), "{thin}");
+        for name in [one, late, thin, Name { log: OWN_LOG.to_owned(), ..name(u64::MAX - 1, u64::MAX) }] {
             assert_eq!(Name::parse(&name.to_string()), Some(name));
         }
     }
@@ -227,6 +315,10 @@ mod tests {
             "a/one_spa/2026/03/01/000000000000-000000000041.parquet",
             "one_spa/2026/03/01/000000000000-000000000041~é0260228.parquet",
             "one_spa/1969/12/31/000000000000-000000000041.parquet",
+            "one_spa/2026/03/01/000000000000-000000000041.without.parquet",
+            "one_spa/2026/03/01/000000000000-000000000041.without-.parquet",
+            "one_spa/2026/03/01/000000000000-000000000041.without-event-statement.parquet",
+            "one_spa/2026/03/01/000000000000-000000000041.without-copy.parquet",
         ] {
             assert_eq!(Name::parse(bad), None, "{bad}");
         }

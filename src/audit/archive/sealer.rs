@@ -9,6 +9,7 @@
 //! one before, or more than a day earlier, which only a clock that was set does.
 
 mod merge;
+pub(in crate::audit) mod thin;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -26,7 +27,7 @@ use super::super::keys::KeyError;
 use super::super::row::{Column, Row};
 use super::check::{check, ended};
 use super::file::{FileError, Keys, Writer};
-use super::name::{Day, Name};
+use super::name::{Day, Name, Without};
 use super::place::{Place, make_folder};
 pub use merge::LeafCheck;
 
@@ -281,6 +282,7 @@ impl Sealer {
             first: gathered.first,
             last: known.next.saturating_sub(1),
             earliest: gathered.days.0.min(gathered.days.1),
+            without: Without::default(),
         };
         let path = self.spool.join("next.unsealed");
         let put = gathered

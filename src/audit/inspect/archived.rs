@@ -1,17 +1,14 @@
 //! The archive's part: every file is read whole and held against its name, and every record against its tree.
 
-use std::path::Path;
-
 use super::super::archive::file::FileError;
-use super::super::archive::name::{Name, Piece};
+use super::super::archive::name::{Name, Piece, Without};
 use super::super::arrow::Leaf as Stood;
 use super::super::evidence::NotVerified;
 use super::super::history::{History, HistoryError, Span};
 use super::super::join::Whole;
 use super::super::keys::KeyError;
 use super::super::leaf::Leaf;
-use super::{Check, Column, Inspection, Place, Row, SaltsOf, Stored, Trouble};
-use crate::audit::notary::trees::Files;
+use super::{Column, Inspection, Place, Row, SaltsOf, Trouble, Why};
 
 impl From<HistoryError> for NotVerified {
     fn from(error: HistoryError) -> Self {
@@ -57,7 +54,7 @@ impl<K: SaltsOf> Inspection<K> {
             let Some(check) = self.checks.get_mut(&log) else { continue };
             check.shredded(&log, &self.folder)?;
             if *span != Span::ALL {
-                check.fill(size, &log, &self.folder)?;
+                check.fill((size, Why::Passed), &log, &self.folder)?;
             }
         }
         Ok(())
@@ -90,11 +87,13 @@ impl<K: SaltsOf> Inspection<K> {
         files: &[(Name, u64)],
     ) -> Result<(), NotVerified> {
         let mut trouble = None;
+        let is_thin = piece.name.without != Without::default();
+        let between = if is_thin { Some(Why::Aged) } else { (*span != Span::ALL).then_some(Why::Passed) };
         let checked = history.check_file(piece.name, |leaf, row, whole| {
             if leaf.index < piece.from || leaf.index >= size {
                 return Ok(());
             }
-            let taken = self.archived_record(&piece.name.log, leaf, (row, whole), *span != Span::ALL);
+            let taken = self.archived_record(&piece.name.log, leaf, (row, whole), between);
             taken.map_err(|found| {
                 let what = FileError::Damaged(Some(leaf.index), found.to_string());
                 trouble = Some(found);
@@ -114,7 +113,13 @@ impl<K: SaltsOf> Inspection<K> {
             (Err(_), Some(trouble)) => Err(trouble.into()),
             // Its leaves are what is left.
             (Err(HistoryError::File(_, FileError::Key(KeyError::Shredded(_)))), None) => Ok(()),
-            (checked, None) => Ok(checked?),
+            (checked, None) => {
+                checked?;
+                let check = self.checks.get_mut(&piece.name.log).filter(|_| is_thin);
+                let end = piece.name.last.saturating_add(1).min(size);
+                check.map_or(Ok(()), |check| check.fill((end, Why::Aged), &piece.name.log, &self.folder))?;
+                Ok(())
+            }
             (Ok(()), Some(_)) => Ok(()),
         }
     }
@@ -124,14 +129,14 @@ impl<K: SaltsOf> Inspection<K> {
         log: &str,
         stood: Stood,
         (row, whole): (&Row<'_>, &Whole<'_>),
-        is_part: bool,
+        between: Option<Why>,
     ) -> Result<(), Trouble> {
         let place = Place { segment: 0, offset: stood.index, record: row.number_of(Column::Record) };
         self.listen(row);
         let Some(check) = self.checks.get_mut(log) else { return Ok(()) };
-        check.shredded(log, &self.folder)?;
-        if is_part {
-            check.fill(stood.index, log, &self.folder)?;
+        check.gone_before(stood.index, log, &self.folder)?;
+        if let Some(why) = between {
+            check.fill((stood.index, why), log, &self.folder)?;
         }
         if check.tree.size() != stood.index {
             return Err(Trouble::Record(place, "records before it are missing"));
@@ -149,19 +154,5 @@ impl<K: SaltsOf> Inspection<K> {
             return Err(Trouble::Record(place, "the check bytes beside it are not its own"));
         }
         checked
-    }
-}
-
-impl Check {
-    /// Takes leaves that are not looked behind, up to a place.
-    fn fill(&mut self, to: u64, name: &str, folder: &Path) -> Result<(), Trouble> {
-        let mut leaves = Stored::of(&Files::of(folder, name), 0);
-        while self.tree.size() < to {
-            let leaf = leaves.get(self.tree.size());
-            let leaf = leaf.ok_or_else(|| Trouble::Changed(leaves.path.clone(), "a hash is missing"))?;
-            self.counts.passed = self.counts.passed.saturating_add(1);
-            self.push(leaf, None, name, folder)?;
-        }
-        Ok(())
     }
 }

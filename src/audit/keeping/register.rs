@@ -63,6 +63,21 @@ pub enum Act {
         /// They ended before.
         until_ns: u64,
     },
+    /// Records of one class went by their age from a file of a log.
+    Thin {
+        /// The log.
+        customer: String,
+        /// Place of the file's first record.
+        first: u64,
+        /// Place of its last.
+        last: u64,
+        /// They ended before.
+        until_ns: u64,
+        /// Name of the class.
+        class: String,
+        /// How many they were.
+        records: u64,
+    },
     /// Somebody has looked through a log.
     Review {
         /// The log.
@@ -325,7 +340,7 @@ impl Register {
                     by: by.clone(),
                     released: None,
                 }),
-                Act::Begin {} | Act::Review { .. } | Act::Expire { .. } => {}
+                Act::Begin {} | Act::Review { .. } | Act::Expire { .. } | Act::Thin { .. } => {}
                 Act::Release { number, reason, by } => {
                     if let Some(hold) = holds.iter_mut().find(|hold| hold.number == *number) {
                         hold.released = Some((decision.time_ns, reason.clone(), by.clone()));

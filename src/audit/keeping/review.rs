@@ -65,7 +65,11 @@ impl Register {
                 by: by.clone(),
                 note: note.clone(),
             }),
-            Act::Begin {} | Act::Hold { .. } | Act::Release { .. } | Act::Expire { .. } => None,
+            Act::Begin {}
+            | Act::Hold { .. }
+            | Act::Release { .. }
+            | Act::Expire { .. }
+            | Act::Thin { .. } => None,
         };
         self.decisions().filter_map(review).collect()
     }

@@ -1,5 +1,7 @@
 //! What was decided is there whole, or everything is held.
 
+mod ages;
+
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -236,6 +238,11 @@ fn count(audit: &config::Audit, keyring: &Arc<Keyring>) -> Result<usize, String>
     read.map(|_| found).map_err(|error| error.to_string())
 }
 
+fn seven_years() -> Retention {
+    let age = config::Age::years(7);
+    Retention { statement: age, session: age, event: age }
+}
+
 const YEAR_NS: u64 = 366 * 86_400_000_000_000;
 
 #[test]
@@ -244,7 +251,7 @@ fn what_is_older_than_it_is_kept_goes_with_a_record_and_everything_else_that_is_
     let now = super::super::gate::now_ns();
     let (years, day) = (|count: u64| now + count * YEAR_NS, 2 * 86_400_000_000_000);
     let mut told: Vec<String> = Vec::new();
-    let policy = Policy { retention: Retention::default(), review_every: None };
+    let policy = Policy { retention: seven_years(), review_every: None };
     let policies: BTreeMap<_, _> = [("one_spa".to_owned(), policy)].into();
     let mut sweep = |policies: &BTreeMap<String, Policy>, now: u64| {
         retention::run(&audit, &keyring, policies, now, &mut |event| {
@@ -313,7 +320,7 @@ fn what_is_older_than_it_is_kept_goes_with_a_record_and_everything_else_that_is_
 #[test]
 fn records_that_go_before_anything_else_was_decided_hold_nothing_up() {
     let (folder, audit, keyring) = archived();
-    let policy = Policy { retention: Retention::default(), review_every: None };
+    let policy = Policy { retention: seven_years(), review_every: None };
     let policies: BTreeMap<_, _> = [("one_spa".to_owned(), policy)].into();
     let now = super::super::gate::now_ns() + 8 * YEAR_NS;
     let gone = retention::run(&audit, &keyring, &policies, now, &mut |_| Ok(())).unwrap();

@@ -3,7 +3,7 @@
 //! What always holds: what is asked for is decided, recorded in the log of its customer, and then answered, in this order. A
 //! process that ends in between finds the request again; a decision may then be there twice, and is never missing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -66,10 +66,15 @@ impl Keeper {
                 }
                 let is_time = swept.is_none_or(|swept| swept.elapsed() > SWEEP_EVERY);
                 if is_time && keeper.rules.get().is_some() {
-                    swept = Some(Instant::now());
-                    if let Err(why) = keeper.sweep() {
-                        tracing::error!(why, "records that are older than they are kept stay");
-                    }
+                    swept = match keeper.sweep() {
+                        // There may be more; first others have their turn.
+                        Ok((_, true)) => None,
+                        Ok((_, false)) => Some(Instant::now()),
+                        Err(why) => {
+                            tracing::error!(why, "records that are older than they are kept stay");
+                            Some(Instant::now())
+                        }
+                    };
                 }
             }
         };
@@ -159,7 +164,10 @@ impl Keeper {
                 self.record_decision(&register, EventKind::HoldSet, (customer, by), &detail)?;
                 Ok(detail)
             }
-            Wish::Retention {} => self.sweep(),
+            Wish::Retention {} => self.sweep().map(|(told, is_more)| {
+                let more = if is_more { "; there may be more: ask again" } else { "" };
+                format!("{told}{more}")
+            }),
             Wish::RotateSigner { reason, by } => {
                 let told = self.gate.signing.get().ok_or("nothing is signed yet")?;
                 signers::replace((&self.keyring, told), &self.audit.origin, (by, reason), &self.in_words(by))
@@ -193,14 +201,16 @@ impl Keeper {
         |detail| self.record(EventKind::AdminAction, OWN_LOG, by, detail)
     }
 
-    /// Lets go what is older than it is kept.
-    fn sweep(&self) -> Result<String, String> {
+    /// Lets go what is older than it is kept. In words what went, and whether there may be more.
+    fn sweep(&self) -> Result<(String, bool), String> {
         let policies = self.rules.get().ok_or("nobody has said yet how long records are kept")?;
         let mut record = |event: &Event<'_>| self.scribe.record(event);
         let gone = retention::run(&self.audit, &self.keyring, &policies, now_ns(), &mut record)?;
         let records = gone.iter().map(|gone| gone.records).fold(0, u64::saturating_add);
         let files = gone.iter().map(|gone| gone.files).fold(0, usize::saturating_add);
-        Ok(format!("{records} records in {files} files of {} logs went", gone.len()))
+        let logs: BTreeSet<&str> = gone.iter().map(|gone| gone.log.as_str()).collect();
+        let is_more = gone.len() >= retention::THINNED_AT_ONCE;
+        Ok((format!("{records} records in {files} files of {} logs went", logs.len()), is_more))
     }
 
     fn release(&self, customer: &str, number: u64, reason: &str, by: &str) -> Result<String, String> {

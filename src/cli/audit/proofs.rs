@@ -221,6 +221,9 @@ fn write_logs(out: &mut impl Write, logs: &BTreeMap<String, LogCounts>, is_own_k
         if log.shredded > 0 {
             write!(out, ", the first {} shredded", log.shredded)?;
         }
+        if log.aged > 0 {
+            write!(out, ", {} went by their age", log.aged)?;
+        }
         if log.passed > 0 {
             write!(out, ", {} by their leaves only", log.passed)?;
         }
@@ -253,6 +256,13 @@ pub(super) fn prove(args: &Prove) -> Result<ExitCode, Failure> {
         Ok(bundle) => bundle.encode(),
         Err(NoProof::Unknown) => {
             return Err(Failure::Message(format!("the log of {} has no such record", args.customer)));
+        }
+        Err(NoProof::Aged) => {
+            return Err(Failure::Message(format!(
+                "the log of {} does not have this record any more, if it had: records went by their age, as those of \
+                 kind retention_delete say",
+                args.customer
+            )));
         }
         Err(NoProof::Unsigned) => {
             let what =

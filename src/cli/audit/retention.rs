@@ -47,9 +47,16 @@ fn show(place: &Place) -> Result<ExitCode, Failure> {
     let standings = standings(&audit, keyring(&audit)?.as_ref(), &of_place(place)?, now_ns);
     let mut out = io::stdout().lock();
     for (log, standing) in standings.map_err(Failure::Message)? {
-        let age = standing.age.map_or_else(|| "forever (no such customer)".to_owned(), |age| age.to_string());
-        let (over, held, kept) = (standing.over.len(), standing.held.len(), standing.kept);
-        writeln!(out, "{log:<24} kept for {age}: {over} files may go, {held} are held, {kept} are kept")?;
+        let age = standing.retention.map_or_else(
+            || "kept forever (no such customer)".to_owned(),
+            |ages| format!("statement {}, session {}, event {}", ages.statement, ages.session, ages.event),
+        );
+        let (over, thin, held) = (standing.over.len(), standing.thin.len(), standing.held.len());
+        writeln!(
+            out,
+            "{log:<24} {age}: {over} files may go, {thin} in part, {held} are held, {} are kept",
+            standing.kept
+        )?;
         for (name, hold) in standing.held {
             writeln!(out, "    {name} by hold {}", hold.number)?;
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::check::check;
 use super::super::examples::{DAY_NS, Folder, Ring, TEXT, leaf, statement, with_parameter};
-use super::super::name::{Day, Name};
+use super::super::name::{Day, Name, Without};
 use super::*;
 use crate::audit::arrow::{Builder, PART_BYTES_MAX};
 
@@ -86,7 +86,14 @@ fn a_changed_byte_anywhere_or_a_cut_is_an_error() {
     let path = file_in(&folder, &[TEXT, b"x"]);
     let whole = fs::read(&path).unwrap();
     let day = Day::of(DAY_NS);
-    let name = Name { log: "one_spa".to_owned(), day, first: 0, last: 1, earliest: day };
+    let name = Name {
+        log: "one_spa".to_owned(),
+        day,
+        first: 0,
+        last: 1,
+        earliest: day,
+        without: Without::default(),
+    };
     assert_eq!(check(&name, File::open(&path).unwrap(), Arc::new(Ring::default()), |_| None).unwrap(), 2);
     let changed = folder.0.join("changed.parquet");
     let step = whole.len() / 600;

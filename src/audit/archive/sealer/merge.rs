@@ -8,7 +8,7 @@ use super::super::super::join::Whole;
 use super::super::super::row::Row;
 use super::super::check::{check, log_of};
 use super::super::file::{FileError, Opened, Reader, Writer};
-use super::super::name::{Day, Name, covering, needless};
+use super::super::name::{Day, Name, Without, covering, needless};
 use super::{Arc, BATCH_BYTES_MAX, BATCH_ROWS_MAX, KeyError, SealError, Sealer, create};
 
 /// Merged files are not larger than this, but where one was before.
@@ -129,13 +129,14 @@ impl Sealer {
     }
 }
 
-struct Output {
-    writer: Writer,
-    builder: Builder,
+/// A file that is written.
+pub(super) struct Output {
+    pub(super) writer: Writer,
+    pub(super) builder: Builder,
 }
 
 impl Output {
-    fn push(&mut self, leaf: Leaf, row: &Row<'_>, whole: &Whole<'_>) -> Result<(), FileError> {
+    pub(super) fn push(&mut self, leaf: Leaf, row: &Row<'_>, whole: &Whole<'_>) -> Result<(), FileError> {
         self.builder.push(leaf, row, whole)?;
         if self.builder.rows() >= BATCH_ROWS_MAX || self.builder.bytes() >= BATCH_BYTES_MAX {
             self.writer.write(&self.builder.finish()?)?;
@@ -143,7 +144,7 @@ impl Output {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<u64, FileError> {
+    pub(super) fn finish(mut self) -> Result<u64, FileError> {
         if self.builder.rows() > 0 {
             self.writer.write(&self.builder.finish()?)?;
         }
@@ -161,7 +162,7 @@ fn groups(listed: &[(Name, u64)], today: Day) -> Vec<Vec<Name>> {
     let mut groups: Vec<(u64, Vec<Name>)> = Vec::new();
     for piece in covering(listed.iter().map(|(name, _)| name)) {
         let (name, bytes) = (piece.name, size(piece.name));
-        if name.day >= today || piece.from != name.first {
+        if name.day >= today || piece.from != name.first || name.without != Without::default() {
             groups.push((MERGED_BYTES_MAX, Vec::new()));
             continue;
         }
