@@ -53,6 +53,8 @@ pub struct Alerts {
     pub attempts_max: u32,
     /// Alerts that wait; further ones are counted only.
     pub queue_max: usize,
+    /// Of one rule and customer so many are sent in an hour; further ones are counted, and told with the next.
+    pub most_per_hour: u64,
     /// So many failed logins of a customer ...
     pub failed_logins: usize,
     /// ... in so many seconds are told.
@@ -70,6 +72,7 @@ impl Default for Alerts {
             timeout_ms: 5_000,
             attempts_max: 50,
             queue_max: 10_000,
+            most_per_hour: 60,
             failed_logins: 10,
             failed_logins_window_s: 300,
             off: Vec::new(),

@@ -84,6 +84,7 @@ fn numbers(config: &Config) -> Vec<([&'static str; 2], u64, RangeInclusive<u64>)
         (["alerts", "timeout_ms"], alerts.timeout_ms, 1..=60_000),
         (["alerts", "attempts_max"], alerts.attempts_max.into(), 1..=1_000_000),
         (["alerts", "queue_max"], wide(alerts.queue_max), 1..=1_000_000),
+        (["alerts", "most_per_hour"], alerts.most_per_hour, 1..=1_000_000),
         (["alerts", "failed_logins"], wide(alerts.failed_logins), 1..=10_000),
         (["alerts", "failed_logins_window_s"], alerts.failed_logins_window_s, 1..=86_400),
         (["console", "sessions_max"], wide(console.sessions_max), 1..=10_000),

@@ -2,15 +2,17 @@
 //!
 //! What always holds: raising one never waits for the network, and nothing that serves a client raises one; an alert that was
 //! taken is in a file, encrypted with its customer's key, until the hook has answered 2xx or all attempts are used up, so it comes
-//! at least once, with an id by which a second coming is known; the queue is bounded, and what it has no room for is counted; an
+//! at least once, with an id by which a second coming is known; the queue is bounded, and what it has no room for is counted, as is
+//! what is too much of one kind and customer in an hour; an
 //! alert has no statement's text and no parameter.
 //!
 //! ```text
-//! queue.rs   alerts in files    sender.rs  the thread that sends    burst.rs  many failed logins
+//! queue.rs   alerts in files    sender.rs  the thread that sends    burst.rs  many failed logins    rate.rs  how many in an hour
 //! ```
 
 mod burst;
 mod queue;
+mod rate;
 pub(super) mod sender;
 #[cfg(test)]
 mod tests;
@@ -24,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use self::burst::Bursts;
 use self::queue::{Kept, Queue};
+use self::rate::Rates;
 use super::digest::{Finding, Line};
 use super::gate::{lock, now_ns};
 use super::keys::OWN;
@@ -96,6 +99,9 @@ pub struct Alert {
     pub rows: u64,
     /// Number of a record that shows it; 0: none does.
     pub record: u64,
+    /// Alerts of this rule and customer that were not sent since the last one that was, because they were too many.
+    #[serde(default)]
+    pub held_back: u64,
 }
 
 /// How the sending goes.
@@ -115,6 +121,7 @@ pub(super) struct Alerts {
     /// Nothing: they are counted only.
     queue: Option<Mutex<Queue>>,
     bursts: Mutex<Bursts>,
+    rates: Mutex<Rates>,
     sender: Mutex<Option<Thread>>,
     trouble: Mutex<Option<String>>,
 }
@@ -128,7 +135,9 @@ impl fmt::Debug for Alerts {
 impl Alerts {
     fn new(settings: config::Alerts, origin: String, catalogues: Catalogues, queue: Option<Queue>) -> Self {
         let bursts = Bursts::new(settings.failed_logins, settings.failed_logins_window_s);
+        let rates = Rates::new(settings.most_per_hour);
         Self {
+            rates: Mutex::new(rates),
             settings,
             origin,
             catalogues,
@@ -182,7 +191,10 @@ impl Alerts {
         metrics::counter!(telemetry::AUDIT_ALERTS_TOTAL, "rule" => rule.name(), "customer" => label)
             .increment(1);
         let Some(queue) = &self.queue else { return };
-        let alert = self.alert(rule, customer, time_ns, line);
+        let Some(held_back) = lock(&self.rates).one_more(customer, rule, now_ns()) else {
+            return sent("held_back");
+        };
+        let alert = Alert { held_back, ..self.alert(rule, customer, time_ns, line) };
         let mut queue = lock(queue);
         if !queue.put(Kept { time_ns, alert }, now_ns()) {
             sent("dropped");
@@ -214,11 +226,12 @@ impl Alerts {
             count,
             rows,
             record,
+            held_back: 0,
         }
     }
 }
 
-/// Counts what became of an alert: `delivered`, `failed` or `dropped`.
+/// Counts what became of an alert: `delivered`, `failed`, `dropped` or `held_back`.
 fn sent(outcome: &'static str) {
     metrics::counter!(telemetry::AUDIT_ALERTS_SENT_TOTAL, "outcome" => outcome).increment(1);
 }

@@ -36,6 +36,7 @@ fn kept(id: &str, time_ns: u64) -> Kept {
         count: 1,
         rows: 0,
         record: 7,
+        held_back: 0,
     };
     Kept { time_ns, alert }
 }
@@ -118,4 +119,19 @@ fn an_alert_has_the_same_id_whenever_it_is_raised_anew() {
     assert!(first == id(Rule::Ddl, "a", 5) && first.len() == 32);
     let others = [id(Rule::Ddl, "b", 5), id(Rule::LogGap, "a", 5), id(Rule::Ddl, "a", 6)];
     assert!(!others.contains(&first));
+}
+
+#[test]
+fn too_many_of_one_kind_are_counted_and_told_with_the_next_one() {
+    let folder = Folder::new();
+    let catalogues = Arc::new(ArcSwap::from_pointee(Catalogue::default()));
+    let settings = config::Alerts { most_per_hour: 2, ..config::Alerts::default() };
+    let alerts = Alerts::new(settings, "onevault".into(), catalogues, Some(queue(&folder, 9)));
+    for number in 0..5 {
+        alerts.raise(Rule::LogGap, "_", &format!("gap {number}"), now_ns() + number);
+    }
+    alerts.raise(Rule::LogFailing, "_", "another kind", now_ns());
+    assert_eq!(alerts.health().waiting, 3);
+    let next = lock(&alerts.rates).one_more("_", Rule::LogGap, now_ns() + 3_600_000_000_001);
+    assert_eq!(next, Some(3));
 }
