@@ -9,11 +9,12 @@
 //! state.rs   how far it has come: a small file, replaced at each round
 //! trees.rs   hashes of trees in files   notes.rs   signed checkpoints in files
 //! salts.rs   of the keyring             life.rs    the thread
-//! roster.rs  which logs there are
+//! roster.rs  which logs there are          past.rs    how many checkpoints are kept
 //! ```
 
 mod life;
 pub(super) mod notes;
+mod past;
 pub(super) mod roster;
 pub(super) mod salts;
 pub(super) mod state;
@@ -112,11 +113,13 @@ pub(super) struct Log {
     sizes: Sizes,
     hash: LogHash,
     growth: Growth,
+    /// Its history is shortened when it is larger, in bytes.
+    history_max: u64,
 }
 
 impl Log {
     fn new(origin: &str, tree: Tree, sizes: Sizes) -> Self {
-        Self { tree, sizes, hash: LogHash::of(origin), growth: Growth::default() }
+        Self { tree, sizes, hash: LogHash::of(origin), growth: Growth::default(), history_max: 0 }
     }
 }
 
@@ -285,6 +288,16 @@ impl<K: SaltsOf> Notary<K> {
         }
         self.notes.write()?;
         refused.map_or(Ok(()), Err)
+    }
+
+    /// Lets old checkpoints go that need not be kept.
+    pub(super) fn shorten(&mut self, now_ns: u64) -> Result<(), Trouble> {
+        for (name, log) in &mut self.logs {
+            let shortened = past::shorten(&self.folder, name, log.history_max, now_ns);
+            log.history_max = shortened
+                .map_err(|error| Trouble::Files(self.folder.join(name).join(notes::HISTORY), error))?;
+        }
+        Ok(())
     }
 
     /// Who signs.

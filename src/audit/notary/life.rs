@@ -15,6 +15,8 @@ use crate::proof::note::{Signer, Verifier};
 
 /// How often it looks for more.
 const FOLLOW_EVERY: Duration = Duration::from_millis(250);
+/// How often it looks for old checkpoints that need not be kept.
+const SHORTEN_EVERY: Duration = Duration::from_secs(6 * 3_600);
 /// At the end it takes what is left for so long.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// And waits so long for what it cannot do without.
@@ -145,7 +147,8 @@ pub(in crate::audit) fn start<K: SaltsOf + Send + 'static>(
         match opened {
             Ok(notary) => {
                 *lock(&told.signs) = Some(notary.signs().clone());
-                Living { gate, told, notary, signed: None, going: Vec::new() }.live(plan.every);
+                Living { gate, told, notary, signed: None, shortened: None, going: Vec::new() }
+                    .live(plan.every);
             }
             Err(trouble) => tell(&told, Some(&trouble)),
         }
@@ -170,6 +173,8 @@ struct Living<K> {
     told: Arc<Told>,
     notary: Notary<K>,
     signed: Option<Instant>,
+    /// When old checkpoints were let go last.
+    shortened: Option<Instant>,
     /// Keys that were let go and are about to be destroyed: nothing is taken meanwhile.
     going: Vec<u32>,
 }
@@ -214,6 +219,10 @@ impl<K: SaltsOf> Living<K> {
             self.signed = Some(Instant::now());
             self.notary.round(&rfc3339(now_ns()))?;
             self.hand_over()?;
+            if self.shortened.is_none_or(|shortened| shortened.elapsed() >= SHORTEN_EVERY) {
+                self.shortened = Some(Instant::now());
+                self.notary.shorten(now_ns())?;
+            }
         }
         if let Some((customer, keys)) = asked.into_iter().next().filter(|_| come == Come::All)
             && self.notary.may_go(&keys)
