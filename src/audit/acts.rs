@@ -1,22 +1,20 @@
-//! Acts of commands that belong into the log: reads, exports, sign-offs. Only the process that writes the log can record.
+//! Acts of commands that belong into the log: reads, exports, sign-offs. Only the process that writes the log can record, and
+//! only it knows its backends.
 //!
-//! `acts/NAME.act` asks, `NAME.done` or `NAME.failed` answers; `NAME.ask` asks which backends the process has. What always holds: when [`record`] answers that it is done, the
+//! They are asked for as everything else is, in the folder `acts` ([`mailbox`]). What always holds: when [`record`] answers that it is done, the
 //! record is on disk; an act that was asked for is recorded by the next process if this one ends in between, so one may be
 //! recorded twice and none is lost.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::gate::now_ns;
 use super::log::Log;
+use super::mailbox::{self, Asked};
 use super::open_error::OpenError;
 use super::record::{Event, EventKind, Outcome};
 use crate::config;
@@ -24,8 +22,6 @@ use crate::ids::CustomerId;
 
 /// In the log's folder.
 const FOLDER_NAME: &str = "acts";
-/// A longer file is no act.
-const ACT_BYTES_MAX: u64 = 64 << 10;
 /// How often a running process is looked at for an answer.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -64,6 +60,16 @@ impl Act {
     }
 }
 
+/// What is asked for.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Request {
+    /// That something is recorded.
+    Act(Act),
+    /// Which backends of this customer the process has.
+    Backends(String),
+}
+
 /// The user of the operating system that runs this process.
 #[must_use]
 pub fn whoever_runs_this() -> String {
@@ -81,11 +87,11 @@ pub fn record(audit: &config::Audit, node: &str, act: &Act, limit: Duration) -> 
     act.check()?;
     let begun = Instant::now();
     let io = |error: io::Error| format!("{}: {error}", audit.directory.display());
-    let base = ask(&audit.directory, act).map_err(io)?;
+    let asked = ask(&audit.directory, &Request::Act(act.clone())).map_err(io)?;
     let mut own: Option<Log> = None;
     loop {
-        if let Some(answer) = answer(&base).map_err(io)? {
-            return answer;
+        if let Some(answer) = asked.answer().map_err(io)? {
+            return answer.map(|_| ());
         }
         if begun.elapsed() > limit {
             return Err("the process that writes the audit log does not answer".into());
@@ -143,131 +149,61 @@ impl Backends {
 /// A sentence, also when none answers within `limit`.
 pub fn ask_backends(audit: &config::Audit, customer: &str, limit: Duration) -> Result<Vec<Ours>, String> {
     let io = |error: io::Error| format!("{}: {error}", audit.directory.display());
-    let base = leave(&audit.directory, &customer, "ask").map_err(io)?;
+    let asked = ask(&audit.directory, &Request::Backends(customer.to_owned())).map_err(io)?;
     let begun = Instant::now();
     loop {
-        match fs::read(base.with_extension("told")) {
-            Ok(bytes) => {
-                fs::remove_file(base.with_extension("told")).map_err(io)?;
-                return serde_json::from_slice(&bytes).map_err(|error| error.to_string());
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(io(error)),
+        if let Some(answer) = asked.answer().map_err(io)? {
+            return answer.and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string()));
         }
         if begun.elapsed() > limit {
             // Nobody needs the answer any more.
-            let _ = fs::remove_file(base.with_extension("ask"));
+            asked.withdraw();
             return Err("the process that writes the audit log does not answer".into());
         }
         std::thread::sleep(LOOK_EVERY);
     }
 }
 
-/// Answers who asks for backends, where they are known.
-pub(super) fn answer_asked(directory: &Path, backends: &Backends) -> io::Result<()> {
-    let Some(knows) = backends.0.get() else { return Ok(()) };
-    for path in paths(directory, "ask")? {
-        let customer: Option<String> =
-            fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        let told = knows(customer.as_deref().unwrap_or_default());
-        let unfinished = path.with_extension("answer");
-        fs::write(&unfinished, serde_json::to_vec(&told)?)?;
-        fs::remove_file(&path)?;
-        fs::rename(&unfinished, path.with_extension("told"))?;
-    }
-    Ok(())
+fn ask(directory: &Path, request: &Request) -> io::Result<Asked> {
+    mailbox::ask(&directory.join(FOLDER_NAME), request)
 }
 
-fn ask(directory: &Path, act: &Act) -> io::Result<PathBuf> {
-    leave(directory, act, "act")
-}
-
-/// Leaves a file for the running process.
-fn leave<T: Serialize>(directory: &Path, what: &T, ending: &str) -> io::Result<PathBuf> {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let folder = directory.join(FOLDER_NAME);
-    match DirBuilder::new().mode(0o700).create(&folder) {
-        Ok(()) => File::open(directory)?.sync_all()?,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error),
-    }
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let base = folder.join(format!("{:020}-{}-{number}", now_ns(), std::process::id()));
-    let unfinished = base.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-    file.write_all(serde_json::to_string(what)?.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&unfinished, base.with_extension(ending))?;
-    File::open(&folder)?.sync_all()?;
-    Ok(base)
-}
-
-fn answer(base: &Path) -> io::Result<Option<Result<(), String>>> {
-    for (ending, is_good) in [("done", true), ("failed", false)] {
-        let path = base.with_extension(ending);
-        match fs::read_to_string(&path) {
-            Ok(text) => {
-                fs::remove_file(&path)?;
-                return Ok(Some(if is_good { Ok(()) } else { Err(text) }));
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(None)
-}
-
-/// Looks for acts and has each recorded by `record`, which answers when it is on disk. Only the process that writes the log may.
+/// Looks for what is asked for: answers which backends there are, where they are known, and has each act recorded by `record`, which
+/// answers when it is on disk. Only the process that writes the log may.
 pub(super) fn carry_out(
     directory: &Path,
+    backends: &Backends,
     mut record: impl FnMut(&Event<'_>) -> Result<(), String>,
 ) -> io::Result<()> {
-    for path in paths(directory, "act")? {
-        let (ending, text) = match read(&path) {
-            Err(what) => ("failed", what),
-            Ok(act) => match act.event().map(|event| record(&event)) {
-                Some(Ok(())) | None => ("done", String::new()),
-                // It is tried again.
-                Some(Err(why)) => {
+    let mut can_record = true;
+    for path in mailbox::waiting(&directory.join(FOLDER_NAME))? {
+        let answer = match mailbox::read::<Request>(&path) {
+            Err(what) => Err(what),
+            Ok(Request::Backends(customer)) => match backends.0.get() {
+                Some(knows) => Ok(serde_json::to_string(&knows(&customer))?),
+                None => continue,
+            },
+            Ok(Request::Act(_)) if !can_record => continue,
+            Ok(Request::Act(act)) => match act.check().map(|_| act.event().map(|event| record(&event))) {
+                Err(what) => Err(what),
+                Ok(Some(Ok(())) | None) => Ok(String::new()),
+                // It is tried again, and so are those behind it.
+                Ok(Some(Err(why))) => {
                     tracing::warn!(why, "an act of a command is not recorded yet");
-                    return Ok(());
+                    can_record = false;
+                    continue;
                 }
             },
         };
-        let unfinished = path.with_extension("answer");
-        fs::write(&unfinished, text)?;
-        fs::rename(&unfinished, path.with_extension(ending))?;
-        fs::remove_file(&path)?;
+        mailbox::reply(&path, &answer)?;
     }
     Ok(())
-}
-
-/// What waits, the oldest first.
-fn paths(directory: &Path, wanted: &str) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(directory.join(FOLDER_NAME)) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut paths = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        paths.extend(Some(path).filter(|path| path.extension().is_some_and(|ending| ending == wanted)));
-    }
-    paths.sort_unstable();
-    Ok(paths)
-}
-
-fn read(path: &Path) -> Result<Act, String> {
-    let mut text = Vec::new();
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    file.take(ACT_BYTES_MAX).read_to_end(&mut text).map_err(|error| error.to_string())?;
-    let act: Act = serde_json::from_slice(&text).map_err(|error| format!("this is no act: {error}"))?;
-    act.check().map(|_| act)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::audit::entry::{Entry, decode};
     use crate::audit::tests::{Folder, bodies};
@@ -306,12 +242,35 @@ mod tests {
         for bad in [act("login_failed", "one_spa"), act("log_read", "../x")] {
             assert!(record(&audit, "n", &bad, LIMIT).is_err());
         }
-        let bad = ask(&audit.directory, &act("sync", "")).unwrap();
-        fs::write(bad.with_file_name("zzz.act"), b"\xff{").unwrap();
-        carry_out(&audit.directory, |_| panic!("recorded")).unwrap();
-        assert!(matches!(answer(&bad), Ok(Some(Err(_)))));
-        let good = ask(&audit.directory, &act("log_read", "")).unwrap();
-        carry_out(&audit.directory, |_| Err("full".into())).unwrap();
-        assert!(matches!(answer(&good), Ok(None)) && good.with_extension("act").exists());
+        let asked = |act| ask(&audit.directory, &Request::Act(act)).unwrap();
+        let bad = asked(act("sync", ""));
+        fs::write(audit.directory.join(FOLDER_NAME).join("zzz.request"), b"\xff{").unwrap();
+        let nobody = Backends::default();
+        carry_out(&audit.directory, &nobody, |_| panic!("recorded")).unwrap();
+        assert!(matches!(bad.answer(), Ok(Some(Err(_)))));
+        let good = asked(act("log_read", ""));
+        carry_out(&audit.directory, &nobody, |_| Err("full".into())).unwrap();
+        assert!(matches!(good.answer(), Ok(None)));
+        carry_out(&audit.directory, &nobody, |_| Ok(())).unwrap();
+        assert!(matches!(good.answer(), Ok(Some(Ok(_)))));
+    }
+
+    #[test]
+    fn who_asks_for_backends_is_answered_also_when_nothing_can_be_recorded() {
+        let folder = Folder::new();
+        fs::create_dir_all(&folder.0).unwrap();
+        let waits = ask(&folder.0, &Request::Act(act("log_read", ""))).unwrap();
+        let asked = ask(&folder.0, &Request::Backends("one_spa".into())).unwrap();
+        let backends = Backends::default();
+        carry_out(&folder.0, &backends, |_| Err("full".into())).unwrap();
+        assert!(matches!(asked.answer(), Ok(None)), "nobody knows them yet");
+        let ours = Ours { host: "h".into(), port: 5432, database: "d".into(), process_id: 7 };
+        let told = vec![ours];
+        let (known, says) = (told.clone(), |customer: &str| customer == "one_spa");
+        backends.set(Box::new(move |customer| if says(customer) { known.clone() } else { Vec::new() }));
+        carry_out(&folder.0, &backends, |_| Err("full".into())).unwrap();
+        let text = asked.answer().unwrap().unwrap().unwrap();
+        assert_eq!(serde_json::from_str::<Vec<Ours>>(&text).unwrap(), told);
+        assert!(matches!(waits.answer(), Ok(None)));
     }
 }

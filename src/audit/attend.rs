@@ -65,12 +65,10 @@ pub(super) fn start(gate: &Arc<Gate>, keyring: &Arc<Keyring>, directory: PathBuf
             if let Err(error) = carry_out(&keyring, &mut attendant) {
                 tracing::error!(%error, "requests to shred keys cannot be read");
             }
-            let recorded = acts::carry_out(&directory, |event| attendant.record_event(event));
-            if let Err(error) = recorded {
-                tracing::error!(%error, "what commands ask to have recorded cannot be read");
-            }
-            if let Err(error) = acts::answer_asked(&directory, &attendant.gate.backends) {
-                tracing::error!(%error, "who asks for backends cannot be answered");
+            let backends = &attendant.gate.backends;
+            let carried = acts::carry_out(&directory, backends, |event| attendant.record_event(event));
+            if let Err(error) = carried {
+                tracing::error!(%error, "what commands ask for cannot be read, or not answered");
             }
             attendant.make_ahead(&keyring, now_ns(), &mut ahead);
         }
