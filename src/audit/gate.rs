@@ -1,12 +1,12 @@
 //! Who waits for the log, and whether it takes anything at all.
 //!
 //! Sessions push into shards and ask three questions here: is there room, is my record on disk, does the log work.
-//! The usual answers cost one or two loads. Wakers are kept only for those that wait; a waiter is registered once, however
-//! often it polls.
+//! The usual answers cost one or two loads. Who waits is kept in `waiters.rs`.
 
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::thread::Thread;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use super::body::wide;
 use super::health::{Health, State, Unavailable};
 use super::logs::Logs;
 use super::notary::Told;
+use super::waiters::{Waiter, Waiters};
 use crate::telemetry::wall_clock;
 
 /// How many buffers share the workers; a session keeps to one of them.
@@ -52,34 +53,6 @@ impl Ticket {
     pub(super) const NOTHING: Self = Self { shard: 0, position: 0, log: 0 };
 }
 
-/// A task that may wait: one waker, registered at most once per list.
-#[derive(Debug, Default)]
-pub(super) struct Waiter {
-    waker: Mutex<Option<Waker>>,
-    queued: AtomicBool,
-}
-
-impl Waiter {
-    fn wake(&self) {
-        self.queued.store(false, Ordering::Release);
-        let waker = lock(&self.waker).take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    /// Keeps the task's waker; `true` when the waiter is not in its list yet.
-    fn keep(&self, cx: &Context<'_>) -> bool {
-        {
-            let mut kept = lock(&self.waker);
-            if !kept.as_ref().is_some_and(|kept| kept.will_wake(cx.waker())) {
-                *kept = Some(cx.waker().clone());
-            }
-        }
-        !self.queued.swap(true, Ordering::AcqRel)
-    }
-}
-
 /// What sessions have pushed and the writer has not taken.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
@@ -94,9 +67,7 @@ pub(super) struct Pending {
 #[derive(Debug, Default)]
 pub(super) struct Shard {
     pub(super) pending: Mutex<Pending>,
-    /// Records of this shard on disk.
-    durable: AtomicU64,
-    waiters: Mutex<Vec<(u64, Arc<Waiter>)>>,
+    waiters: Waiters,
 }
 
 /// What the health is made of besides counters.
@@ -284,15 +255,14 @@ impl Gate {
         if let Some(ready) = self.kept(shard, ticket) {
             return Poll::Ready(ready);
         }
-        if waiter.keep(cx) {
-            lock(&shard.waiters).push((ticket.position, Arc::clone(waiter)));
+        if shard.waiters.list(ticket.position, waiter, cx) {
+            self.hurry();
         }
-        self.hurry();
         self.kept(shard, ticket).map_or(Poll::Pending, Poll::Ready)
     }
 
     fn kept(&self, shard: &Shard, ticket: Ticket) -> Option<Result<(), Unavailable>> {
-        if shard.durable.load(Ordering::Acquire) >= ticket.position {
+        if shard.waiters.durable() >= ticket.position {
             // Written, unless it is held back for want of a key: the writer says so before it publishes.
             let failing = self.logs.is_failing(ticket.log);
             return Some(if failing { Err(self.refuse(Unavailable::Failing)) } else { Ok(()) });
@@ -342,15 +312,28 @@ impl Gate {
 
     /// Says that a shard's records up to `position` are on disk, and wakes those that wait for them.
     pub(super) fn publish(&self, shard: &Shard, position: u64) {
-        shard.durable.store(position, Ordering::Release);
-        let mut waiters = lock(&shard.waiters);
-        waiters.retain(|(wanted, waiter)| {
-            let waits = *wanted > position;
-            if !waits {
-                waiter.wake();
+        shard.waiters.publish(position);
+    }
+
+    /// Wakes the sessions of one thread on that thread, until the log has ended: see [`super::Log::attend_here`].
+    pub(super) async fn attend(&self, shard: &Shard) {
+        struct Attending<'a>(&'a Waiters);
+        impl Drop for Attending<'_> {
+            fn drop(&mut self) {
+                self.0.end_attending();
             }
-            waits
-        });
+        }
+        if !shard.waiters.begin_attending() {
+            return;
+        }
+        let _attending = Attending(&shard.waiters);
+        poll_fn(|cx| {
+            if shard.waiters.poll_attend(cx) {
+                self.hurry();
+            }
+            Poll::<()>::Pending
+        })
+        .await;
     }
 
     /// Gives back the room of records that are on disk.
@@ -427,9 +410,7 @@ impl Gate {
 
     pub(super) fn wake_everyone(&self) {
         for shard in &self.shards {
-            for (_, waiter) in lock(&shard.waiters).drain(..) {
-                waiter.wake();
-            }
+            shard.waiters.wake_all();
         }
         for waiter in lock(&self.room_waiters).drain(..) {
             waiter.wake();

@@ -18,7 +18,7 @@ use super::attend;
 use super::body::{self, put_name, wide};
 use super::digest::life as digest;
 use super::disk::{Directory, Disk, FolderError};
-use super::gate::{Gate, SHARDS, Shard, Ticket, Waiter, now_ns};
+use super::gate::{Gate, SHARDS, Shard, Ticket, now_ns};
 use super::health::{Health, State, Unavailable};
 use super::journal::{Header, SEGMENT_BYTES_MIN, segment_name, sha256};
 use super::keeping::{Keeper, Policies, Rules};
@@ -28,6 +28,7 @@ use super::open_error::OpenError;
 use super::record::{Event, Long, Statement, Stream, TEXT_INLINE_BYTES_MAX, Who};
 use super::recovery::{Damage, Recovered, log_start, recover};
 use super::seal::Sealer;
+use super::waiters::Waiter;
 use super::writer::{Pace, Writer, watch};
 use crate::config;
 
@@ -235,6 +236,15 @@ impl Log {
         let Some(open) = &self.0 else { return Ok(()) };
         let waiter = Arc::default();
         poll_fn(|cx| open.gate.poll_durable(ticket, &waiter, cx)).await
+    }
+
+    /// Wakes the sessions of this thread when their records are on disk: the writer then wakes one task a thread instead of
+    /// each session. Runs until it is dropped; ends at once where the log is off or another task attends already.
+    pub async fn attend_here(&self) {
+        let Some(open) = &self.0 else { return };
+        if let Some((_, shard)) = shard_of_this_thread(&open.gate) {
+            open.gate.attend(&shard).await;
+        }
     }
 
     /// The first segment of the journal that is not in the archive whole; 0: not known yet, or the log is off.

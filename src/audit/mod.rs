@@ -64,6 +64,7 @@ mod tests;
 mod tree;
 pub mod values;
 pub mod verify;
+mod waiters;
 mod writer;
 
 pub use gate::Ticket;

@@ -412,6 +412,43 @@ fn a_waiting_task_is_woken() {
 }
 
 #[test]
+fn waiting_tasks_are_woken_by_the_attendant_of_their_thread_and_without_it() {
+    let folder = Folder::new();
+    let log = Log::open(&Audit { flush_interval_ms: 1_000, ..folder.config() }, "n").unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let attend = || {
+            let log = log.clone();
+            async move { log.attend_here().await }
+        };
+        let mut attendant = tokio::task::spawn(attend());
+        for round in 0..20 {
+            let mut sessions = tokio::task::JoinSet::new();
+            for number in 1..=40 {
+                let mut session = log.session(&who(round * 40 + number));
+                sessions.spawn(async move {
+                    for sequence in 1..=5 {
+                        let ticket = session.intent(&select(sequence)).unwrap();
+                        std::future::poll_fn(|cx| session.poll_durable(ticket, cx)).await.unwrap();
+                    }
+                });
+            }
+            // In every other round the attendant leaves while tasks wait.
+            tokio::task::yield_now().await;
+            if round % 2 == 0 {
+                attendant.abort();
+            }
+            let all = async { while sessions.join_next().await.transpose().unwrap().is_some() {} };
+            tokio::time::timeout(Duration::from_secs(10), all).await.expect("woken");
+            if round % 2 == 0 {
+                attendant = tokio::task::spawn(attend());
+            }
+        }
+        attendant.abort();
+    });
+}
+
+#[test]
 fn reading_since_a_time_skips_segments_but_no_text() {
     let folder = Folder::new();
     let log = Log::open(&folder.config(), "node-7").unwrap();

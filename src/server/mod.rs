@@ -50,6 +50,11 @@ pub trait Edge: Send + Sync + 'static {
         why: Refused,
     ) -> impl Future<Output = ()> + Send;
 
+    /// Runs on each worker's thread beside its clients, until the worker ends.
+    fn attend(self: Arc<Self>) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
     /// Tells all sessions what is expected of them from now on.
     fn drain(&self, stage: Stage);
 

@@ -109,7 +109,8 @@ impl Workers {
 
 /// One worker's life: take jobs, run them, notice their ends.
 async fn work<E: Edge>(edge: Arc<E>, mut incoming: Receiver<Job>) {
-    let mut sessions = JoinSet::new();
+    let (mut sessions, mut beside) = (JoinSet::new(), JoinSet::new());
+    beside.spawn(Arc::clone(&edge).attend());
     loop {
         tokio::select! {
             job = incoming.recv() => match job {

@@ -63,6 +63,10 @@ impl Edge for Sessions {
         }
     }
 
+    async fn attend(self: Arc<Self>) {
+        self.shared.audit.attend_here().await;
+    }
+
     fn drain(&self, stage: Stage) {
         match stage {
             Stage::Serving => {}
