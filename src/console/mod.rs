@@ -34,6 +34,7 @@ mod scan;
 mod settings;
 mod shims;
 mod statement;
+mod stop;
 mod tables;
 mod usage;
 mod wire;

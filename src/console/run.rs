@@ -8,6 +8,7 @@ use arrow_pg::datatypes::{arrow_schema_to_pg_fields, encode_recordbatch};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::ParamValues;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
 use futures_util::StreamExt as _;
 use pgwire::api::portal::Format;
@@ -19,6 +20,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::aside;
 use super::fault::{Fault, of_engine, of_wire};
+use super::stop::Stopped;
 use super::{Inner, Stop};
 use crate::protocol::sqlstate::SqlState;
 
@@ -72,6 +74,13 @@ pub(super) struct Running {
     rows: Option<Encoded>,
     sent: u64,
     ended: bool,
+    stopped: Stopped,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stopped.stop();
+    }
 }
 
 impl Running {
@@ -88,17 +97,18 @@ impl Running {
             Fault::new(SqlState::TOO_MANY_CONNECTIONS, text)
         })?;
         let (to_client, batches) = mpsc::channel(BATCHES);
-        let context = context.clone();
+        let (context, stopped) = (context.clone(), Stopped::default());
+        let watching = stopped.clone();
         aside::run(permit, move || async move {
             let ended = tokio::select! {
                 biased;
-                ended = pump(&context, plan, values, &to_client) => ended,
+                ended = pump(&context, plan, values, (&to_client, &watching)) => ended,
                 () = to_client.closed() => Ok(()),
             };
             // Nobody may listen any more.
             let _ = to_client.send(ended.map(|()| None)).await;
         })?;
-        Ok(Self { batches, fields, rows: None, sent: 0, ended: false })
+        Ok(Self { batches, fields, rows: None, sent: 0, ended: false, stopped })
     }
 
     /// The next row; `None` behind the last.
@@ -128,14 +138,17 @@ async fn pump(
     context: &SessionContext,
     plan: LogicalPlan,
     values: Option<ParamValues>,
-    to_client: &mpsc::Sender<Given>,
+    (to_client, stopped): (&mpsc::Sender<Given>, &Stopped),
 ) -> Result<(), Fault> {
     let plan = match values {
         Some(values) => plan.replace_params_with_values(&values).map_err(|error| of_engine(&error))?,
         None => plan,
     };
     let frame = context.execute_logical_plan(plan).await.map_err(|error| of_engine(&error))?;
-    let mut stream = frame.execute_stream().await.map_err(|error| of_engine(&error))?;
+    let tasks = Arc::new(frame.task_ctx());
+    let plan = frame.create_physical_plan().await.map_err(|error| of_engine(&error))?;
+    let plan = stopped.watch(plan).map_err(|error| of_engine(&error))?;
+    let mut stream = execute_stream(plan, tasks).map_err(|error| of_engine(&error))?;
     while let Some(batch) = stream.next().await {
         let batch = batch.map_err(|error| of_engine(&error))?;
         if to_client.send(Ok(Some(batch))).await.is_err() {

@@ -52,6 +52,29 @@ fn a_cancel_request_stops_the_read_and_the_session_goes_on() {
     assert_eq!(audrey.value("SELECT 1"), "1");
 }
 
+/// Joins that compare for hours and find little or nothing.
+const ENDLESS_JOINS: [&str; 4] = [
+    ENDLESS,
+    "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b",
+    "SELECT count(*) FROM generate_series(1, 1000000) a JOIN generate_series(1, 1000000) b \
+     ON a.value % 2 = b.value % 2 AND a.value * b.value < 0",
+    "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT count(*) FROM t",
+];
+
+#[test]
+fn a_query_that_nobody_waits_for_stops_its_work() {
+    let house = House::with(json!({ "console": { "statement_timeout_ms": 500 } }));
+    let mut audrey = house.audrey();
+    for sql in ENDLESS_JOINS {
+        assert_eq!(audrey.sqlstate(sql), "57014", "{sql}");
+        let begun = Instant::now();
+        while house.vault.has_thread("console-query") {
+            assert!(begun.elapsed() < Duration::from_secs(20), "still at work: {sql}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
 #[test]
 fn a_draining_process_ends_idle_readers_at_once() {
     let mut house = House::new();

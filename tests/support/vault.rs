@@ -225,6 +225,13 @@ impl Vault {
         self.dir.0.join("certificates/ca.pem")
     }
 
+    /// Whether the process has a thread of this name.
+    pub(crate) fn has_thread(&self, name: &str) -> bool {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let mut names = tasks.flatten().map(|task| fs::read_to_string(task.path().join("comm")));
+        names.any(|comm| comm.is_ok_and(|comm| comm.trim_end() == name))
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.as_ref().unwrap().id()
     }
