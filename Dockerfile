@@ -1,8 +1,9 @@
 # OneVault as a container: built in one image, run in a small one, never as root.
 
 FROM rust:1-bookworm AS build
-# aws-lc-sys is C: it needs cmake beside the compiler that the image has.
-RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
+# aws-lc-sys is C: it needs cmake beside the compiler that the image has. PostgreSQL's parser is C too, and bindings to it are made
+# with libclang.
+RUN apt-get update && apt-get install -y --no-install-recommends cmake libclang-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/build/target \

@@ -11,7 +11,7 @@
 //! | edge | [`server`], [`tls`], [`session`], `console`, [`http`] |
 //! | stores | [`backend`], [`audit`], [`provision`] |
 //! | decisions | [`routing`], [`auth`], [`customers`] |
-//! | ground | [`protocol`], [`sql`], [`stream`], [`ids`], [`config`], [`telemetry`] |
+//! | ground | [`protocol`], [`sql`], [`stream`], [`ids`], [`config`], [`telemetry`], [`gist`] |
 //!
 //! `docs/ARCHITECTURE.md` follows one connection through these rooms.
 
@@ -23,6 +23,7 @@ pub mod config;
 #[cfg(feature = "console")]
 pub mod console;
 pub mod customers;
+pub mod gist;
 pub mod http;
 pub mod ids;
 pub mod proof;

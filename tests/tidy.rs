@@ -10,7 +10,7 @@ const BANDS: [&[&str]; 5] = [
     &["server", "tls", "session", "console", "http"],
     &["backend", "audit", "provision"],
     &["routing", "auth", "customers"],
-    &["protocol", "sql", "stream", "ids", "config", "telemetry", "proof"],
+    &["protocol", "sql", "stream", "ids", "config", "telemetry", "proof", "gist"],
 ];
 
 const FILE_LINES_MAX: usize = 500;

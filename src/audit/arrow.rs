@@ -8,6 +8,11 @@
 //! the bytes. A text or a list of parameters beyond [`PART_BYTES_MAX`] goes on in further rows that have the record's index,
 //! `part` from 1, and nothing else. The list is as [`super::values`] describes it.
 
+pub mod derived;
+mod pieces;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -21,6 +26,7 @@ use arrow::error::ArrowError;
 
 use super::join::Whole;
 use super::row::{Column, PARAMETERS_TAG, Row, TEXT_TAG, Type, Value};
+use pieces::Cut;
 
 /// Name of the column with the record's place in its log, from 0.
 pub const INDEX: &str = "index";
@@ -86,7 +92,8 @@ fn type_of(column: Column) -> DataType {
     }
 }
 
-/// The schema of records: `index`, the columns of a row, then `text`, `parameters`, `not_utf8`, `part`, `key`, `leaf_check`.
+/// The schema of records: `index`, the columns of a row, then `text`, `parameters`, `not_utf8`, `part`, `key`, `leaf_check`, and
+/// what follows from the text ([`derived`]).
 #[must_use]
 pub fn schema() -> SchemaRef {
     let columns = Column::ALL.into_iter().map(|column| Field::new(column.name(), type_of(column), true));
@@ -100,6 +107,7 @@ pub fn schema() -> SchemaRef {
         Field::new(KEY, DataType::UInt32, false),
         Field::new(LEAF_CHECK, DataType::FixedSizeBinary(CHECK_BYTES), false),
     ]);
+    fields.extend(derived::fields());
     Arc::new(Schema::new(fields))
 }
 
@@ -173,6 +181,7 @@ pub struct Builder {
     part: UInt32Builder,
     key: UInt32Builder,
     check: FixedSizeBinaryBuilder,
+    derived: derived::Build,
     rows: usize,
     bytes: usize,
 }
@@ -206,6 +215,7 @@ impl Builder {
             part: UInt32Builder::with_capacity(0),
             key: UInt32Builder::with_capacity(0),
             check: FixedSizeBinaryBuilder::with_capacity(0, CHECK_BYTES),
+            derived: derived::Build::default(),
             rows: 0,
             bytes: 0,
         }
@@ -233,6 +243,7 @@ impl Builder {
         for (column, build) in &mut self.columns {
             build.push(column.tag(), row.get(*column), &mut odd)?;
         }
+        self.bytes = self.bytes.saturating_add(self.derived.push(row, &whole.text)?);
         let mut pieces = (text.next(), parameters.next());
         for part in 0.. {
             self.end_row(leaf, part, pieces, std::mem::take(&mut odd))?;
@@ -241,6 +252,7 @@ impl Builder {
                 break;
             }
             self.columns.iter_mut().for_each(|(_, build)| build.nothing());
+            self.derived.nothing();
         }
         Ok(())
     }
@@ -278,6 +290,7 @@ impl Builder {
         columns.push(Arc::new(self.part.finish()));
         columns.push(Arc::new(self.key.finish()));
         columns.push(Arc::new(self.check.finish()));
+        columns.extend(self.derived.finish());
         (self.rows, self.bytes) = (0, 0);
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
@@ -285,25 +298,6 @@ impl Builder {
 
 fn bytes_or_nothing(bytes: Option<&[u8]>) -> Value<'_> {
     bytes.map_or(Value::Nothing, |bytes| Value::Bytes(bytes.into()))
-}
-
-/// The pieces of a text, each at most [`PART_BYTES_MAX`] long; UTF-8 is not cut within a character.
-struct Cut<'a>(&'a [u8]);
-
-impl<'a> Iterator for Cut<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let is_inside = |at: usize| self.0.get(at).is_some_and(|byte| byte & 0xc0 == 0x80);
-        let end = PART_BYTES_MAX.min(self.0.len());
-        let end = (end.saturating_sub(3)..=end).rev().find(|at| !is_inside(*at)).unwrap_or(end);
-        let (piece, rest) = self.0.split_at_checked(end)?;
-        self.0 = rest;
-        Some(piece)
-    }
 }
 
 /// A row of a batch.
@@ -486,6 +480,3 @@ fn next_odd<'a>(odd: &mut &'a [u8]) -> Result<Option<(u8, &'a [u8])>, BadBatch> 
     *odd = rest;
     Ok(Some((*tag, bytes)))
 }
-
-#[cfg(test)]
-mod tests;

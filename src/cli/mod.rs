@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 use clap::{Parser, Subcommand};
 
 use crate::config::Config;
+#[cfg(feature = "console")]
+use crate::gist;
 
 /// `onevault`, its commands and what is said about them by `--help`.
 #[derive(Debug, Parser)]
@@ -49,12 +51,20 @@ enum Command {
     Token(token::Args),
     /// Ask a running OneVault how it is
     Status(status::Args),
+    /// Read statements for another process of this program
+    #[cfg(feature = "console")]
+    #[command(name = gist::COMMAND, hide = true)]
+    ReadTexts,
 }
 
 /// Runs the command named by the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
+    #[cfg(feature = "console")]
+    gist::isolate();
     match Arguments::parse().command {
+        #[cfg(feature = "console")]
+        Command::ReadTexts => gist::serve(),
         Command::Customer(args) => customer::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Audit(args) => audit::run(&args),

@@ -6,16 +6,19 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Int64Builder, RecordBatch, RecordBatchOptions, StringBuilder, TimestampNanosecondBuilder,
+    ArrayRef, Int64Builder, ListBuilder, RecordBatch, RecordBatchOptions, StringBuilder,
+    TimestampNanosecondBuilder,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 
+use crate::audit::arrow::derived::{append_tables, gist_of, list};
 use crate::audit::render::hex;
 use crate::audit::row::{Column, Row, Type, Value};
 use crate::audit::values::Parameters;
+use crate::gist::Gist;
 
-/// A column of a table: one of a row's, or the text.
+/// A column of a table: one of a row's, the text, or what follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cell {
     /// One of the row's.
@@ -24,6 +27,10 @@ pub(super) enum Cell {
     Parameters,
     /// The whole text.
     Text,
+    /// The relations that the text names.
+    Tables,
+    /// The text's fingerprint.
+    Fingerprint,
 }
 
 impl Cell {
@@ -33,7 +40,14 @@ impl Cell {
             Self::Of(column) => column.name(),
             Self::Parameters => "parameters",
             Self::Text => "text",
+            Self::Tables => "tables",
+            Self::Fingerprint => "fingerprint",
         }
+    }
+
+    /// Whether it follows from the text.
+    pub(super) const fn is_derived(self) -> bool {
+        matches!(self, Self::Tables | Self::Fingerprint)
     }
 
     fn data_type(self) -> DataType {
@@ -43,7 +57,8 @@ impl Cell {
                 Type::Time => DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())),
                 Type::Text | Type::Raw => DataType::Utf8,
             },
-            Self::Parameters | Self::Text => DataType::Utf8,
+            Self::Parameters | Self::Text | Self::Fingerprint => DataType::Utf8,
+            Self::Tables => list(),
         }
     }
 }
@@ -60,6 +75,7 @@ enum Builder {
     Time(TimestampNanosecondBuilder),
     Text(StringBuilder),
     Hex(StringBuilder),
+    List(ListBuilder<StringBuilder>),
 }
 
 /// Rows on their way into a batch.
@@ -81,7 +97,8 @@ impl Rows {
                     Type::Text => Builder::Text(StringBuilder::new()),
                     Type::Raw => Builder::Hex(StringBuilder::new()),
                 },
-                Cell::Parameters | Cell::Text => Builder::Text(StringBuilder::new()),
+                Cell::Parameters | Cell::Text | Cell::Fingerprint => Builder::Text(StringBuilder::new()),
+                Cell::Tables => Builder::List(ListBuilder::new(StringBuilder::new())),
             };
             (*field, builder)
         };
@@ -100,10 +117,22 @@ impl Rows {
 
     /// Puts a row in; `text` is a statement's whole text and `parameters` its list of parameters, empty: none.
     pub(super) fn push(&mut self, row: &Row<'_>, text: &[u8], parameters: &[u8]) {
+        let is_derived = self.builders.iter().any(|(field, _)| field.is_derived());
+        // Where nobody can tell, nothing is said.
+        let gist = is_derived.then(|| gist_of(row, text).ok().flatten()).flatten();
         for (field, builder) in &mut self.builders {
             let whole;
             let value = match field {
                 Cell::Of(column) => row.get(*column),
+                Cell::Tables => {
+                    self.bytes = self.bytes.saturating_add(builder.append_list(gist.as_deref()));
+                    continue;
+                }
+                Cell::Fingerprint => {
+                    let fingerprint = gist.as_ref().map(|gist| gist.fingerprint.as_bytes());
+                    whole = fingerprint.map_or(Value::Nothing, |bytes| Value::Bytes(bytes.into()));
+                    &whole
+                }
                 Cell::Text if text.is_empty() => &Value::Nothing,
                 Cell::Parameters if parameters.is_empty() => &Value::Nothing,
                 Cell::Parameters => {
@@ -160,8 +189,16 @@ impl Builder {
             (Self::Text(builder) | Self::Hex(builder), Value::Nothing | Value::Number(_)) => {
                 builder.append_null();
             }
+            (Self::List(builder), _) => builder.append_null(),
         }
         0
+    }
+
+    fn append_list(&mut self, gist: Option<&Gist>) -> usize {
+        if let Self::List(builder) = self {
+            append_tables(builder, gist);
+        }
+        gist.and_then(|gist| gist.tables.as_ref()).into_iter().flatten().map(String::len).sum()
     }
 
     fn finish(&mut self) -> ArrayRef {
@@ -169,6 +206,7 @@ impl Builder {
             Self::Number(builder) => Arc::new(builder.finish()),
             Self::Time(builder) => Arc::new(builder.finish()),
             Self::Text(builder) | Self::Hex(builder) => Arc::new(builder.finish()),
+            Self::List(builder) => Arc::new(builder.finish()),
         }
     }
 }

@@ -21,16 +21,18 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::streaming::PartitionStream;
 
 use super::batch::{Cell, Rows, schema};
-use super::files::{looked_at, plan, shown, wanted};
+use super::files::{is_kept, looked_at, plan, shown, wanted};
 use super::tables::Which;
 use crate::audit::archive::file::FileError;
 use crate::audit::archive::span::Span;
+use crate::audit::arrow::derived::Kept;
 use crate::audit::history::{ArchivedFile, Found, History, HistoryError, OWN_LOG, Wanted};
 use crate::audit::join::Whole;
 use crate::audit::keys::Keyring;
 use crate::audit::reader::ReadError;
 use crate::audit::row::{Column, Row};
 use crate::config;
+use crate::gist::TEXT_BYTES_MAX;
 use crate::ids::CustomerId;
 
 /// A batch goes on with this many rows.
@@ -62,6 +64,9 @@ pub(super) struct Filter {
     kind: Option<String>,
     customer: Option<String>,
     login: Option<String>,
+    /// Of statements, where a file says so: those that name this relation, or have this fingerprint.
+    table: Option<String>,
+    fingerprint: Option<String>,
 }
 
 impl Filter {
@@ -79,6 +84,17 @@ impl Filter {
             && is(self.kind.as_deref(), kind.as_bytes())
             && is(self.customer.as_deref(), customer)
             && is(self.login.as_deref(), login)
+    }
+
+    /// Whether something is asked for that follows from texts.
+    pub(super) const fn is_derived(&self) -> bool {
+        self.table.is_some() || self.fingerprint.is_some()
+    }
+
+    /// Whether a row of a file is meant, by what follows from its text.
+    pub(super) fn takes_derived(&self, kept: &Kept<'_>, at: usize) -> bool {
+        self.table.as_ref().is_none_or(|table| kept.names(at, table))
+            && self.fingerprint.as_ref().is_none_or(|print| kept.fingerprint(at) == Some(print))
     }
 
     fn takes_row(&self, row: &Row<'_>) -> bool {
@@ -116,8 +132,17 @@ impl Scan {
         columns: Vec<Cell>,
         text_bytes_max: usize,
     ) -> Self {
-        let filter =
-            Filter { which, only, since_ns: 0, until_ns: u64::MAX, kind: None, customer: None, login: None };
+        let filter = Filter {
+            which,
+            only,
+            since_ns: 0,
+            until_ns: u64::MAX,
+            kind: None,
+            customer: None,
+            login: None,
+            table: None,
+            fingerprint: None,
+        };
         Self { source, columns, text_bytes_max, filter }
     }
 
@@ -138,8 +163,14 @@ impl Scan {
             "kind" => filter.kind = Some(text.to_owned()),
             "customer" => filter.customer = Some(text.to_owned()),
             "login" => filter.login = Some(text.to_owned()),
+            "fingerprint" => filter.fingerprint = Some(text.to_owned()),
             _ => {}
         }
+    }
+
+    /// Leaves out, where that is quickly told, what does not name this relation.
+    pub(super) fn narrow_table(&mut self, table: &str) {
+        self.filter.table = Some(table.to_owned());
     }
 
     /// Reads to the end and gives batches, until `give` answers that nobody wants more.
@@ -181,11 +212,14 @@ impl Scan {
     ) -> std::result::Result<(), Stop> {
         let name = file.name.to_string();
         let of = |error| damaged(&HistoryError::File(name.clone(), error));
-        let Some((columns, batch_rows)) = plan(&file, &self.columns, ROWS, self.text_bytes_max) else {
+        let is_kept = is_kept(&file);
+        let Some((columns, batch_rows)) = plan(&file, &self.columns, is_kept, (ROWS, self.text_bytes_max))
+        else {
             return file.each::<Stop>(|found| self.show(found, rows, give));
         };
+        let looks_at = looked_at(is_kept && self.filter.is_derived());
         let takes = Box::new(wanted(self.filter.clone(), file.span));
-        let batches = file.opened.batches(&file.span, &columns, (looked_at(), takes), batch_rows);
+        let batches = file.opened.batches(&file.span, &columns, (&looks_at, takes), batch_rows);
         let schema = schema(&self.columns);
         for batch in batches.map_err(|error| Stop::Failed(of(error)))? {
             let batch = batch.map_err(|error| of(FileError::Damaged(None, error.to_string())))?;
@@ -217,7 +251,9 @@ impl Scan {
                 return Err(Stop::Failed(DataFusionError::ResourcesExhausted(text)));
             }
         }
-        if long.iter().any(|(cell, _)| self.columns.contains(cell)) {
+        let is_derived = self.columns.iter().any(|cell| cell.is_derived());
+        let is_readable = row.number_of(Column::TextBytes) <= u64::try_from(TEXT_BYTES_MAX).unwrap_or(0);
+        if long.iter().any(|(cell, _)| self.columns.contains(cell)) || (is_derived && is_readable) {
             whole = found.whole()?;
         }
         rows.push(row, &whole.text, &whole.parameters);

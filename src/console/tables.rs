@@ -55,12 +55,12 @@ impl Which {
         }
     }
 
-    /// Its columns, in the order of their tags, what may be long last.
+    /// Its columns, in the order of their tags, what may be long and what follows from it last.
     pub(super) fn columns(self) -> Vec<Cell> {
         let mut columns: Vec<Cell> =
             Column::ALL.into_iter().filter(|column| self.has(*column)).map(Cell::Of).collect();
         if self == Self::Statements {
-            columns.extend([Cell::Parameters, Cell::Text]);
+            columns.extend([Cell::Parameters, Cell::Text, Cell::Tables, Cell::Fingerprint]);
         }
         if self == Self::CopyData {
             columns.push(Cell::Text);
@@ -144,6 +144,9 @@ impl TableProvider for LogTable {
             for (operator, value) in of_day(filter).into_iter().flatten() {
                 scan.narrow("time", operator, &value);
             }
+            if let Some(table) = named(filter) {
+                scan.narrow_table(table);
+            }
         }
         let partition = Arc::new(Records::new(scan));
         let schema = partition.schema_of();
@@ -152,8 +155,12 @@ impl TableProvider for LogTable {
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         let support = |filter: &&Expr| match comparison(filter) {
-            Some(("time" | "kind" | "customer" | "login", _, _)) => TableProviderFilterPushDown::Inexact,
-            None if of_day(filter).is_some() => TableProviderFilterPushDown::Inexact,
+            Some(("time" | "kind" | "customer" | "login" | "fingerprint", _, _)) => {
+                TableProviderFilterPushDown::Inexact
+            }
+            None if of_day(filter).is_some() || named(filter).is_some() => {
+                TableProviderFilterPushDown::Inexact
+            }
             Some(_) | None => TableProviderFilterPushDown::Unsupported,
         };
         Ok(filters.iter().map(support).collect())
@@ -170,6 +177,19 @@ fn comparison(filter: &Expr) -> Option<(&str, Operator, &ScalarValue)> {
         return Some((column.name(), op.swap()?, value));
     }
     None
+}
+
+/// The relation that `tables` must name: `array_has(tables, 'it')`, which is also what `'it' = ANY(tables)` becomes.
+fn named(filter: &Expr) -> Option<&str> {
+    let Expr::ScalarFunction(call) = filter else { return None };
+    match call.args.as_slice() {
+        [Expr::Column(column), Expr::Literal(value, _)]
+            if call.name() == "array_has" && column.name() == "tables" =>
+        {
+            value.try_as_str().flatten()
+        }
+        _ => None,
+    }
 }
 
 /// Bounds of `time` that follow from a comparison of its day with a date.

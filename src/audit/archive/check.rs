@@ -20,7 +20,7 @@ use crate::ids::CustomerId;
 const LENGTH_BYTES: u64 = 4;
 
 /// Reads a file whole and compares it with its name, and each record with `leaf_check`, where that knows the leaf of a
-/// place. Answers how many records it has.
+/// place. Answers how many records it has. What follows from texts is not compared, as who has just written it does not.
 ///
 /// # Errors
 /// [`FileError`]; where one record can be named, with its place in the log.
@@ -30,10 +30,10 @@ pub fn check(
     keys: Arc<dyn Keys>,
     leaf_check: impl FnMut(u64) -> Option<[u8; 4]>,
 ) -> Result<u64, FileError> {
-    check_each(name, file, keys, leaf_check, |_, _, _| Ok(()))
+    check_all(name, open(file, keys)?, leaf_check, |_, _, _| Ok(()))
 }
 
-/// The same, and hands out each record that has passed.
+/// The same, and hands out each record that has passed: also what follows from its text must be what the text gives.
 ///
 /// # Errors
 /// As [`check`], or what `take` answers.
@@ -41,13 +41,26 @@ pub fn check_each(
     name: &Name,
     file: File,
     keys: Arc<dyn Keys>,
-    mut leaf_check: impl FnMut(u64) -> Option<[u8; 4]>,
-    mut take: impl FnMut(Leaf, &Row<'_>, &Whole<'_>) -> Result<(), FileError>,
+    leaf_check: impl FnMut(u64) -> Option<[u8; 4]>,
+    take: impl FnMut(Leaf, &Row<'_>, &Whole<'_>) -> Result<(), FileError>,
 ) -> Result<u64, FileError> {
+    check_all(name, open(file, keys)?.comparing(), leaf_check, take)
+}
+
+fn open(file: File, keys: Arc<dyn Keys>) -> Result<Reader, FileError> {
     let lengths = file.try_clone()?;
     let reader = Reader::open(file, keys)?;
     check_lengths(&lengths, reader.metadata())?;
     check_head(&lengths)?;
+    Ok(reader)
+}
+
+fn check_all(
+    name: &Name,
+    reader: Reader,
+    mut leaf_check: impl FnMut(u64) -> Option<[u8; 4]>,
+    mut take: impl FnMut(Leaf, &Row<'_>, &Whole<'_>) -> Result<(), FileError>,
+) -> Result<u64, FileError> {
     let mut next = name.first;
     let mut days = (Day::of(u64::MAX), Day::default());
     let (mut end, mut found) = (false, 0_u64);

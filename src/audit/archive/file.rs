@@ -25,6 +25,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use zeroize::Zeroizing;
 
+use super::super::arrow::derived::Kept;
 use super::super::arrow::{
     BadBatch, INDEX, KEY, LEAF_CHECK, Leaf, NOT_UTF8, PARAMETERS, PART, Rows, TEXT, schema,
 };
@@ -289,7 +290,7 @@ impl Opened {
         let groups = wanted.groups(&metadata);
         let builder = self.builder.with_row_groups(groups).with_batch_size(READ_ROWS);
         let inner = builder.build().map_err(|error| damaged(&error))?;
-        Ok(Reader { inner, metadata, batch: None, at: 0 })
+        Ok(Reader { inner, metadata, batch: None, at: 0, compares: false })
     }
 
     /// Reads some columns of the rows for which `takes` says so, in batches of at most `rows`. `takes` sees the columns
@@ -324,6 +325,8 @@ pub struct Reader {
     batch: Option<RecordBatch>,
     /// The next row of the batch.
     at: usize,
+    /// What follows from texts is made anew and compared.
+    compares: bool,
 }
 
 impl fmt::Debug for Reader {
@@ -343,6 +346,13 @@ impl Reader {
     /// [`FileError`].
     pub fn open(file: File, keys: Arc<dyn Keys>) -> Result<Self, FileError> {
         Opened::open(file, keys)?.read(&Span::ALL)
+    }
+
+    /// What a file has that follows from its texts is made anew and compared, too: no proof covers it.
+    #[must_use]
+    pub const fn comparing(mut self) -> Self {
+        self.compares = true;
+        self
     }
 
     /// What the footer says.
@@ -374,7 +384,12 @@ impl Reader {
     ) -> Result<Option<u64>, E> {
         while let Some(batch) = self.batch()? {
             let rows = Rows::of(&batch).map_err(FileError::from)?;
+            let kept = if self.compares { Kept::of(&batch).map_err(FileError::from)? } else { None };
+            let differs = |at: usize, row: &Row<'_>, text: &[u8]| {
+                kept.as_ref().is_some_and(|kept| !kept.is_of(at, row, text))
+            };
             while self.at < rows.len() {
+                let at = self.at;
                 let stored = rows.get(self.at).map_err(FileError::from)?;
                 if stored.part > 0 {
                     return Err(alone(stored.leaf).into());
@@ -385,11 +400,17 @@ impl Reader {
                 }
                 self.at = self.at.saturating_add(1);
                 if rows.part(self.at) == Some(0) {
+                    if differs(at, &stored.row, stored.text) {
+                        return Err(made_up(stored.leaf).into());
+                    }
                     take(stored.leaf, &stored.row, &stored.whole())?;
                     continue;
                 }
                 let mut whole = stored.whole().into_owned();
                 self.go_on(stored.leaf, &mut whole)?;
+                if differs(at, &stored.row, &whole.text) {
+                    return Err(made_up(stored.leaf).into());
+                }
                 take(stored.leaf, &stored.row, &whole)?;
                 // What went on may have gone on in the next batch.
                 break;
@@ -429,6 +450,11 @@ impl Reader {
         }
         Ok(())
     }
+}
+
+fn made_up(leaf: Leaf) -> FileError {
+    let what = "its tables or its fingerprint are not those of its text";
+    FileError::Damaged(Some(leaf.index), what.to_owned())
 }
 
 fn alone(leaf: Leaf) -> FileError {

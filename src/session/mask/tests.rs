@@ -183,3 +183,27 @@ proptest! {
         }
     }
 }
+
+#[cfg(feature = "console")]
+#[test]
+fn a_masked_statement_has_the_tables_and_the_fingerprint_of_the_full_one() {
+    for text in [
+        "SELECT name FROM business.patients WHERE id = 17 AND note LIKE '%x%' OR id IN (1, -2, 3) LIMIT 5",
+        "INSERT INTO business.visits VALUES (1, 'it''s', E'\\t', B'101', $$x$$, 1.5e3), (2, NULL, '', X'ff', '', -1)",
+        "UPDATE t SET a = a+1, b = doc->'key' WHERE c BETWEEN 1 AND 2 AND d = $1 AND e::text='x' AND f[1] > 2",
+        "SELECT \"a\".\"string:0\", CASE WHEN x = 1 THEN 'a' ELSE 'b' END FROM \"a?\" WHERE t > now() - interval '1 day'",
+        "DELETE FROM t WHERE doc ? 'key' AND at < date '2020-01-01'",
+    ] {
+        let full = crate::gist::of(text.as_bytes()).unwrap();
+        assert!(full.is_some(), "{text}");
+        let masked = masked(Handling::Masked, text);
+        assert!(masked.contains(":") && !masked.contains("'"), "{masked}");
+        assert_eq!(crate::gist::of(masked.as_bytes()).unwrap(), full, "{masked}");
+    }
+    for text in
+        ["SELECT name FROM business.patients WHERE id = 17 AND note = 'x'", "INSERT INTO t VALUES (1, 'a')"]
+    {
+        let full = crate::gist::of(text.as_bytes()).unwrap();
+        assert_eq!(crate::gist::of(masked(Handling::None, text).as_bytes()).unwrap(), full, "{text}");
+    }
+}
