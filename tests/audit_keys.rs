@@ -4,12 +4,16 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use onevault::audit::keys::{Keyring, month_of};
 use serde_json::{Value, json};
 
-use crate::support::messages;
-use crate::support::vault::{House, Vault, merge};
+use crate::support::postgres::{ANY, Postgres};
+use crate::support::vault::{Customer, House, Options, Vault, merge, through};
+use crate::support::{cache, eventually, messages, root};
 
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -91,6 +95,92 @@ fn a_customer_is_shredded_by_the_running_process_and_by_a_command_alone() {
     }
     house.vault.launch();
     house.enter().value("SELECT 1");
+}
+
+/// What a reader of Parquet that knows nothing of OneVault makes of a file with a key; nothing: it cannot open it.
+fn opens(path: &Path, key: &[u8]) -> Option<String> {
+    let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let python = Command::new(cache().join("python/bin/python"))
+        .arg(root().join("tests/drivers/archive_round.py"))
+        .args([path.as_os_str(), hex.as_ref()])
+        .output()
+        .expect("scripts/test-tools python");
+    python.status.success().then(|| said(&python))
+}
+
+/// The customer's files in the archive; waits until there is one.
+fn archived(vault: &Vault, customer: &str) -> Vec<PathBuf> {
+    let folder = vault.dir.0.join("audit/archive").join(customer);
+    eventually("records are archived", || folder.is_dir() && !files(&folder).is_empty());
+    files(&folder)
+}
+
+#[test]
+fn exported_keys_open_the_files_of_one_customer_and_month_and_no_others() {
+    let postgres = Postgres::shared(ANY);
+    let tenants = [postgres.tenant("given"), postgres.tenant("kept")];
+    let options = Options::new(&[Customer::of(&tenants[0]), Customer::of(&tenants[1])]);
+    let fast = json!({ "audit": { "checkpoint_interval_ms": 100, "archive": { "interval_s": 1 } } });
+    let mut vault = Vault::start(options.with(fast));
+    for tenant in &tenants {
+        vault.enter(&through(tenant)).value("SELECT 4711");
+    }
+    let [given, kept] = [0, 1].map(|at: usize| archived(&vault, &tenants[at].role).remove(0));
+    vault.stop();
+    // A key of another month, which no file has yet.
+    let audit = onevault::config::Audit { directory: vault.dir.0.join("audit"), ..Default::default() };
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+    let [this, other] = [0, 40].map(|days: u128| u64::try_from(now + days * 86_400_000_000_000).unwrap());
+    let keyring = Keyring::prepare(&audit).unwrap();
+    keyring.current(&tenants[0].role, other).unwrap();
+    let month = |time_ns| format!("{}-{:02}", month_of(time_ns) / 100, month_of(time_ns) % 100);
+    vault.launch();
+    let file = vault.dir.0.join("given.keys");
+    let export = |time_ns: u64, file: &Path| {
+        let (month, file) = (month(time_ns), file.display().to_string());
+        let words =
+            ["audit", "keys", "export", "--customer", &tenants[0].role, "--month", &month, "-o", &file];
+        vault.command(&words)
+    };
+    let made = export(this, &file);
+    assert!(made.status.success(), "{}", said(&made));
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let text = fs::read_to_string(&file).unwrap();
+    let keys: Vec<(u32, Vec<u8>)> = text
+        .lines()
+        .map(|line| {
+            let (number, key) = line.split_once(' ').unwrap();
+            (number.parse().unwrap(), STANDARD.decode(key).unwrap())
+        })
+        .collect();
+    assert_eq!(keys.len(), 1, "{text}");
+    let listed = Keyring::list(&audit.directory.join("keys")).unwrap();
+    let own = listed.into_iter().flatten().find(|listed| listed.label.number == keys[0].0).unwrap();
+    assert_eq!((own.label.customer.as_str(), own.label.month), (tenants[0].role.as_str(), month_of(this)));
+    let read = opens(&given, &keys[0].1).unwrap();
+    assert!(read.contains("pyarrow") && read.contains("SELECT 4711"), "{read}");
+    assert_eq!(opens(&kept, &keys[0].1), None, "another customer's file");
+    let next = vault.dir.0.join("next.keys");
+    let made = export(other, &next);
+    assert!(made.status.success(), "{}", said(&made));
+    let theirs = fs::read_to_string(&next).unwrap();
+    assert!(!theirs.contains(text.trim()) && theirs.lines().count() == 1, "{theirs}");
+    let key = STANDARD.decode(theirs.trim().split_once(' ').unwrap().1).unwrap();
+    assert_eq!(opens(&given, &key), None, "another month's key");
+
+    assert!(!export(this, &file).status.success(), "a file that is there is not replaced");
+    assert_eq!(fs::read_to_string(&file).unwrap(), text);
+    let none = export(0, &vault.dir.0.join("none.keys"));
+    assert!(!none.status.success() && said(&none).contains("no keys of that month"), "{}", said(&none));
+    let acts = vault.records(&["--kind", "log_export", "--customer", &tenants[0].role], 2);
+    for (act, time_ns) in acts.iter().zip([this, other]) {
+        let detail = act["status_detail"].as_str().unwrap();
+        assert!(
+            detail.contains("keys of archive files") && detail.contains(&month_of(time_ns).to_string()),
+            "{detail}"
+        );
+        assert!(act["actor.user.name"].as_str().unwrap().contains("uid"), "{act}");
+    }
 }
 
 /// Changes keys of the configuration file.

@@ -9,7 +9,7 @@ import pyarrow.parquet.encryption as pe
 path, key = sys.argv[1], bytes.fromhex(sys.argv[2])
 
 table = pq.read_table(path, decryption_properties=pe.create_decryption_properties(footer_key=key))
-print("pyarrow", table.num_rows, table["text"].unique().to_pylist(), sum(table["rows"].to_pylist()))
+print("pyarrow", table.num_rows, table["text"].unique().to_pylist(), sum(rows or 0 for rows in table["rows"].to_pylist()))
 
 db = duckdb.connect()
 db.execute(f"PRAGMA add_parquet_key('archive', '{base64.b64encode(key).decode()}')")

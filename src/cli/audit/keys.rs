@@ -3,7 +3,10 @@
 //! A shred is carried out by the process that writes the log; where none runs, this command is that process for as long as it
 //! takes. A request that was made is carried out whatever becomes of this command.
 
+use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -54,6 +57,9 @@ enum Command {
         /// The month, such as 2026-11
         #[arg(long, value_name = "YYYY-MM", value_parser = parse_month)]
         month: u32,
+        /// The file (0600), which must not be there yet; by default standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
     },
     /// Sign with a new key from now on; the one before is destroyed, its public key stays known
     RotateSigner {
@@ -95,7 +101,9 @@ impl From<KeyError> for Failure {
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     match &args.command {
         Command::List { place } => list(&place.audit()?),
-        Command::Export { place, customer, month } => export(&place.audit()?, customer, *month),
+        Command::Export { place, customer, month, output } => {
+            export(&place.audit()?, (customer, *month), output.as_deref())
+        }
         Command::RotateSigner { place, reason } => rotate_signer(place, reason),
         Command::Rotate { place } => rotate(&place.audit()?),
     }
@@ -136,7 +144,11 @@ fn parse_month(text: &str) -> Result<u32, String> {
 }
 
 /// One line for each key: its number, as files name it, and the key in base64. First it is recorded.
-fn export(audit: &config::Audit, customer: &str, month: u32) -> Result<ExitCode, Failure> {
+fn export(
+    audit: &config::Audit,
+    (customer, month): (&str, u32),
+    output: Option<&Path>,
+) -> Result<ExitCode, Failure> {
     CustomerId::parse(customer).map_err(|error| Failure::Message(error.to_string()))?;
     let keyring = Keyring::of_log(audit)?;
     let mut keys = Vec::new();
@@ -151,6 +163,14 @@ fn export(audit: &config::Audit, customer: &str, month: u32) -> Result<ExitCode,
     if keys.is_empty() {
         return Err(Failure::Message(format!("{customer} has no keys of that month that can be given away")));
     }
+    let open = |path: &Path| {
+        let file = File::options().write(true).create_new(true).mode(0o600).open(path);
+        file.map_err(|error| Failure::Message(format!("{}: {error}", path.display())))
+    };
+    let mut out: Box<dyn Write> = match output {
+        Some(path) => Box::new(open(path)?),
+        None => Box::new(io::stdout().lock()),
+    };
     let numbers: Vec<String> = keys.iter().map(|(number, _)| number.to_string()).collect();
     let act = Act {
         kind: EventKind::LogExport.name().to_owned(),
@@ -158,8 +178,11 @@ fn export(audit: &config::Audit, customer: &str, month: u32) -> Result<ExitCode,
         by: whoever_runs_this(),
         detail: format!("keys of archive files given away: {}, month {month}", numbers.join(", ")),
     };
-    record(audit, &serve::node(), &act, RECORD_LIMIT).map_err(Failure::Message)?;
-    let mut out = io::stdout().lock();
+    record(audit, &serve::node(), &act, RECORD_LIMIT).map_err(|what| {
+        // Nothing is given away that is not recorded.
+        let _ = output.map(fs::remove_file);
+        Failure::Message(what)
+    })?;
     for (number, key) in keys {
         writeln!(out, "{number} {}", STANDARD.encode(key.as_slice()))?;
     }
