@@ -3,8 +3,8 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use object_store::aws::AmazonS3Builder;
@@ -19,7 +19,11 @@ use onevault::audit::arrow::Leaf;
 use onevault::audit::join::Whole;
 use onevault::audit::keys::KeyError;
 use onevault::audit::row::{Column, Row, Value};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 
+use crate::support::archived::{Life, whole_after};
+use crate::support::vault::House;
 use crate::support::{TemporaryDir, cache, eventually, root};
 
 const KEY: [u8; 32] = [0x5a; 32];
@@ -41,6 +45,15 @@ struct Store {
     server: Child,
     port: u16,
     is_cut: Arc<AtomicBool>,
+    ambush: Arc<Mutex<Option<Ambush>>>,
+}
+
+/// Whoever sends such a request for the so-many-th time is killed: before the store sees it, or before its answer is seen.
+struct Ambush {
+    method: &'static str,
+    count: u32,
+    is_answer: bool,
+    pid: Pid,
 }
 
 impl Drop for Store {
@@ -66,14 +79,15 @@ impl Store {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let is_cut = Arc::new(AtomicBool::new(false));
-        let cut = Arc::clone(&is_cut);
+        let ambush = Arc::<Mutex<Option<Ambush>>>::default();
+        let (cut, lurking) = (Arc::clone(&is_cut), Arc::clone(&ambush));
         std::thread::spawn(move || {
             for client in listener.incoming() {
-                let cut = Arc::clone(&cut);
-                std::thread::spawn(move || relay(client.unwrap(), behind, &cut));
+                let (cut, lurking) = (Arc::clone(&cut), Arc::clone(&lurking));
+                std::thread::spawn(move || relay(client.unwrap(), behind, &cut, &lurking));
             }
         });
-        let store = Self { server, port, is_cut };
+        let store = Self { server, port, is_cut, ambush };
         eventually("moto answers", || store.make_bucket().is_some());
         store
     }
@@ -109,14 +123,31 @@ impl Store {
     }
 }
 
-/// Carries bytes to and fro until one side ends or the road is cut.
-fn relay(client: TcpStream, behind: u16, is_cut: &Arc<AtomicBool>) {
+/// Carries bytes to and fro until one side ends or the road is cut, or the client falls into the ambush.
+fn relay(client: TcpStream, behind: u16, is_cut: &Arc<AtomicBool>, ambush: &Arc<Mutex<Option<Ambush>>>) {
     let Ok(server) = TcpStream::connect(("127.0.0.1", behind)) else { return };
-    let carry = |mut from: TcpStream, mut to: TcpStream, is_cut: Arc<AtomicBool>| {
+    let asked = Arc::new(AtomicBool::new(false));
+    let watches = |is_answer: bool| {
+        let (ambush, asked) = (Arc::clone(ambush), Arc::clone(&asked));
+        move |bytes: &[u8]| {
+            let mut lurking = ambush.lock().unwrap();
+            let Some(found) = lurking.as_mut() else { return };
+            if !is_answer && bytes.starts_with(found.method.as_bytes()) {
+                found.count -= 1;
+                asked.store(found.count == 0, Ordering::SeqCst);
+            }
+            if found.count == 0 && found.is_answer == is_answer && asked.load(Ordering::SeqCst) {
+                let _ = kill_process(found.pid, Signal::KILL);
+                *lurking = None;
+            }
+        }
+    };
+    let carry = |mut from: TcpStream, mut to: TcpStream, is_cut: Arc<AtomicBool>, watch: Watch| {
         let mut bytes = [0; 16 << 10];
         loop {
             match from.read(&mut bytes) {
                 Ok(count) if count > 0 && !is_cut.load(Ordering::Relaxed) => {
+                    watch(&bytes[..count]);
                     if to.write_all(&bytes[..count]).is_err() {
                         break;
                     }
@@ -128,9 +159,13 @@ fn relay(client: TcpStream, behind: u16, is_cut: &Arc<AtomicBool>) {
         let _ = to.shutdown(std::net::Shutdown::Both);
     };
     let (from, to, cut) = (client.try_clone().unwrap(), server.try_clone().unwrap(), Arc::clone(is_cut));
-    std::thread::spawn(move || carry(from, to, cut));
-    carry(server, client, Arc::clone(is_cut));
+    let (request, answer): (Watch, Watch) = (Box::new(watches(false)), Box::new(watches(true)));
+    std::thread::spawn(move || carry(from, to, cut, request));
+    carry(server, client, Arc::clone(is_cut), answer);
 }
+
+/// Sees what is carried before it is.
+type Watch = Box<dyn Fn(&[u8]) + Send>;
 
 fn record(index: u64) -> (Leaf, Row<'static>) {
     let mut row = Row::default();
@@ -217,4 +252,33 @@ fn duckdb_and_pyarrow_read_a_file_with_its_key() {
     let said = String::from_utf8_lossy(&output.stdout);
     let expected = "pyarrow 5000 ['SELECT abalance'] 10000\nduckdb 5000 ['SELECT abalance'] 10000\n";
     assert_eq!(said, expected, "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_kill_at_any_request_to_s3_loses_and_doubles_nothing() {
+    let store = Store::start();
+    let mut house = House::with("killed_s3", |options| {
+        let archive = json!({
+            "url": "s3://evidence/vault", "endpoint": format!("http://127.0.0.1:{}", store.port),
+            "region": "us-east-1", "interval_s": 1, "journal_keep_h": 0,
+        });
+        options.environment("AWS_ACCESS_KEY_ID", "test").environment("AWS_SECRET_ACCESS_KEY", "test").with(
+            json!({ "audit": {
+                "checkpoint_interval_ms": 100, "archive": archive, "digest": { "interval_s": 1 },
+            } }),
+        )
+    });
+    let mut life = Life::default();
+    // Each file is listed for, put, its size asked for, and read back.
+    for (method, count) in [("GET", 1), ("PUT", 1), ("PUT", 2), ("HEAD", 1), ("GET", 2)] {
+        for is_answer in [false, true] {
+            let pid = Pid::from_raw(i32::try_from(house.vault.pid()).unwrap()).unwrap();
+            life.work(&house);
+            *store.ambush.lock().unwrap() = Some(Ambush { method, count, is_answer, pid });
+            life.killed(&mut house, &format!("{method} {count}, answer {is_answer}"));
+            *store.ambush.lock().unwrap() = None;
+            whole_after(&mut house, &life);
+        }
+    }
+    life.ended(&mut house);
 }

@@ -9,6 +9,8 @@ mod alerts;
 #[cfg(test)]
 mod archive;
 #[cfg(test)]
+mod archive_kills;
+#[cfg(test)]
 mod audit_keys;
 #[cfg(test)]
 mod audit_log;
@@ -59,6 +61,8 @@ mod reconcile;
 mod soak;
 #[cfg(test)]
 mod startup_parameters;
+#[cfg(test)]
+mod tampering;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]

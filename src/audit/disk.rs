@@ -20,9 +20,9 @@ use super::gate::lock;
 use super::journal::{Header, segment_name, segment_number};
 
 /// Held as long as a process writes.
-const LOCK_NAME: &str = "journal.lock";
+pub(super) const LOCK_NAME: &str = "journal.lock";
 /// The segment that is being prepared.
-const NEXT_NAME: &str = "next.prepared";
+pub(super) const NEXT_NAME: &str = "next.prepared";
 /// Zeros are written in pieces of this size.
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 /// After a failure the preparation is tried again.

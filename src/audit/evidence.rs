@@ -8,12 +8,17 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::abroad::anchor::{Anchored, Store};
+pub use super::abroad::anchor::Anchored;
+use super::abroad::anchor::Store;
+use super::begin::Begin;
 use super::disclose::disclose;
 pub use super::disclose::{NoProof, Which};
+pub use super::files::check as check_files;
+use super::gate::now_ns;
 use super::history::{History, Span};
 pub use super::inspect::LogCounts;
 use super::inspect::{Inspection, Outside};
+use super::keys::file::{Label, Purpose};
 use super::keys::{Keyring, folder_of as keys_of};
 use super::notary::notes::{PUBLIC_KEY, cosigned_notes, latest, signers, successions, terms_of};
 use super::notary::roster;
@@ -31,6 +36,9 @@ use crate::proof::succession::{Succession, Terms};
 
 /// The notary's folder in the log's.
 const FOLDER_NAME: &str = "proof";
+
+/// A process that has made its signing key has begun to sign within this time.
+const SIGNED_WITHIN_NS: u64 = 5_000_000_000;
 
 /// The notary's folder of a log.
 #[must_use]
@@ -129,11 +137,30 @@ pub fn key_beside(directory: &Path) -> Result<Option<Verifier>, NotVerified> {
     let path = folder_of(directory).join(PUBLIC_KEY);
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            if !has_signed(directory) {
+                return Ok(None);
+            }
+            let what = "it is missing, and the vault has signed";
+            return Err(NotVerified::Differs(format!("{}: {what}", path.display())));
+        }
         Err(error) => return Err(NotVerified::Unknown(format!("{}: {error}", path.display()))),
     };
-    let key = Verifier::parse(&text);
-    key.map(Some).map_err(|error| NotVerified::Differs(format!("{}: {error}", path.display())))
+    let differs = |what: &dyn fmt::Display| NotVerified::Differs(format!("{}: {what}", path.display()));
+    let key = Verifier::parse(&text).map_err(|error| differs(&error))?;
+    if format!("{}\n", key.encoded()) != text {
+        return Err(differs(&"it is not as it was written"));
+    }
+    Ok(Some(key))
+}
+
+/// Whether the vault has a key to sign with, and has had the time to do so: the public one is written first.
+fn has_signed(directory: &Path) -> bool {
+    let listed = Keyring::list(&keys_of(directory)).unwrap_or_default();
+    let is_due = |label: &Label| {
+        label.purpose == Purpose::Signer && label.created_ns.saturating_add(SIGNED_WITHIN_NS) < now_ns()
+    };
+    listed.iter().flatten().any(|listed| is_due(&listed.label))
 }
 
 impl Evidence {
@@ -170,7 +197,7 @@ impl Evidence {
     pub fn verify(
         &self,
         only: Option<&str>,
-        kept: Vec<Kept>,
+        kept: &[Kept],
         progress: impl FnMut(&Counts),
     ) -> Result<(Counts, BTreeMap<String, LogCounts>), NotVerified> {
         self.verify_span(only, &Span::ALL, kept, progress)
@@ -185,15 +212,35 @@ impl Evidence {
         &self,
         only: Option<&str>,
         span: &Span,
-        kept: Vec<Kept>,
+        kept: &[Kept],
         mut progress: impl FnMut(&Counts),
     ) -> Result<(Counts, BTreeMap<String, LogCounts>), NotVerified> {
-        // First of all: what is archived from now on is read from the journal.
+        let begin = || Begin::read(&self.journal).ok().flatten();
+        let mut before = begin();
+        loop {
+            let verified = self.verify_once(only, span, kept, &mut progress);
+            match verified {
+                // Segments were deleted meanwhile, because the archive has them.
+                Err(_) if begin() != before => before = begin(),
+                verified => return verified,
+            }
+        }
+    }
+
+    fn verify_once(
+        &self,
+        only: Option<&str>,
+        span: &Span,
+        kept: &[Kept],
+        progress: &mut impl FnMut(&Counts),
+    ) -> Result<(Counts, BTreeMap<String, LogCounts>), NotVerified> {
+        check_files(&self.journal, &self.keyring)?;
+        // Before the journal: what is archived from now on is read from there.
         let history = History::open(&self.audit, Arc::clone(&self.keyring))?;
         let reader = Reader::open(&self.journal)?.with_keys(Arc::clone(&self.keyring));
         check_mac(&self.journal, &self.keyring)?;
         let salts = RingSalts::new(Arc::clone(&self.keyring));
-        let outside = Outside { vault: self.vault(), known: self.known()?, kept, only };
+        let outside = Outside { vault: self.vault(), known: self.known()?, kept: kept.to_vec(), only };
         let mut inspection = Inspection::open(&reader, &folder_of(&self.journal), outside, salts)?;
         self.no_log_is_missing(&inspection.newest(), &history)?;
         let mut read = Counts::default();
@@ -262,23 +309,31 @@ impl Evidence {
         Ok(seen)
     }
 
-    /// Compares all checkpoints that were put into the second place with what was verified; how many there are.
+    /// All checkpoints that were put into the second place, each with the name under which it lies there. What is verified behind
+    /// that has them, whatever the process does meanwhile.
+    ///
+    /// # Errors
+    /// [`NotVerified::Unknown`] when they cannot be read.
+    pub fn anchors(&self, audit: &config::Audit) -> Result<Vec<Anchored>, NotVerified> {
+        let store = Store::open(audit).map_err(NotVerified::Unknown)?;
+        store.read(&self.known()?).map_err(NotVerified::Unknown)
+    }
+
+    /// Compares them with what was verified; how many there are.
     ///
     /// # Errors
     /// [`NotVerified`] names the first that does not hold.
     pub fn anchored(
         &self,
-        audit: &config::Audit,
+        anchored: &[Anchored],
         logs: &BTreeMap<String, LogCounts>,
         only: Option<&str>,
     ) -> Result<usize, NotVerified> {
-        let store = Store::open(audit).map_err(NotVerified::Unknown)?;
-        let known = self.known()?;
-        let anchored = store.read(&known).map_err(NotVerified::Unknown)?;
         let folder = folder_of(&self.journal);
         let prefix = origin_of(self.vault(), "");
+        let known = self.known()?;
         let mut terms: HashMap<&str, Terms<'_>> = HashMap::new();
-        for Anchored { name, checkpoint, note } in &anchored {
+        for Anchored { name, checkpoint, note } in anchored {
             let log = checkpoint.origin.strip_prefix(&prefix).unwrap_or(&checkpoint.origin);
             if only.is_some_and(|only| only != log) {
                 continue;

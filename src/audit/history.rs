@@ -30,12 +30,13 @@ use super::archive::name::{Name, covering};
 use super::archive::place::{self, Place};
 pub use super::archive::span::Span;
 use super::arrow::Leaf;
+use super::begin::{self, Begin};
 use super::evidence::folder_of;
 use super::join::{BadBody, Lost, Shown, Whole};
 use super::keeping::retention::{self, Aged};
 use super::keys::Keyring;
 use super::notary::Trouble;
-use super::notary::state::State;
+use super::notary::state::{self, State};
 use super::reader::{End, Pieces, Place as JournalPlace, ReadError};
 use super::render;
 use super::row::Row;
@@ -196,6 +197,8 @@ pub enum HistoryError {
     Place(String, io::Error),
     /// Records that the archive has had are in none of its files: log, first and last place.
     Missing(String, u64, u64),
+    /// What says how far the archive is (the file) does not reach to where the journal begins.
+    Behind(PathBuf),
     /// What the archive or the notary keeps of how far they are cannot be read.
     State(String),
 }
@@ -210,6 +213,12 @@ impl fmt::Display for HistoryError {
             Self::Missing(log, first, last) => {
                 write!(f, "archive of log {log}: records {first} to {last} are in none of its files")
             }
+            Self::Behind(file) => write!(
+                f,
+                "{}: it is missing or older than the journal's beginning, so nobody can tell which records the archive \
+                 has; the process that writes the log finds that out anew when it starts",
+                file.display()
+            ),
             Self::State(what) => f.write_str(what),
         }
     }
@@ -267,7 +276,14 @@ impl History {
     /// # Errors
     /// [`HistoryError`] when that cannot be found out.
     pub fn open(audit: &config::Audit, keyring: Arc<Keyring>) -> Result<Self, HistoryError> {
+        // Before the archive's state, which is written before segments are deleted.
+        let begin = Begin::read(&audit.directory).map_err(|error| {
+            HistoryError::Journal(ReadError::Io(audit.directory.join(begin::NAME), error))
+        })?;
         let archived = State::read(&own_folder(&audit.directory))?.unwrap_or_default();
+        if begin.is_some_and(|begin| archived.record.saturating_add(1) < begin.record) {
+            return Err(HistoryError::Behind(own_folder(&audit.directory).join(state::NAME)));
+        }
         let signed = State::read(&folder_of(&audit.directory))?.unwrap_or_default();
         let place =
             place::open_to_read(audit).map_err(|error| HistoryError::Place("(all)".to_owned(), error))?;

@@ -18,7 +18,7 @@ use super::join::{Joiner, Lost, Shown};
 use super::keeping::register::Mark;
 use super::keeping::retention::expired;
 use super::leaf::LogHash;
-use super::notary::notes::{cosigned_notes, history, latest};
+use super::notary::notes::{HISTORY, LATEST, cosigned_notes, history, latest};
 use super::notary::state::{Sizes, State};
 use super::notary::trees::Files;
 use super::notary::{SaltsOf, Trouble, leaf_of, log_of, origin_of};
@@ -32,6 +32,9 @@ use crate::proof::succession::Terms;
 
 /// Hashes that are read from a row's file at a time.
 const WINDOW: usize = 4096;
+
+/// Checkpoints of a log's history that the newest one may lack.
+const STEPS_BEHIND_MAX: usize = 3;
 
 /// What was checked of one log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -64,6 +67,8 @@ struct Check {
     differs: Option<Place>,
     /// The first hash in a file that is another than it should be.
     file: Option<PathBuf>,
+    /// The first file that lacks a hash.
+    missing: Option<PathBuf>,
     /// The first record behind the last good checkpoint.
     since: Option<Place>,
     /// Indices from and to of records that are gone, and how; the next ones last.
@@ -165,9 +170,10 @@ impl<K: SaltsOf> Inspection<K> {
         outside: Outside<'_>,
         salts: K,
     ) -> Result<Self, Trouble> {
-        let sizes = State::read(folder)?.unwrap_or_default().logs;
         let Outside { vault, known, kept, only } = outside;
         let latest = latest(folder, &known)?;
+        // Written before what is signed of it, so it is read behind that.
+        let sizes = State::read(folder)?.unwrap_or_default().logs;
         Ok(Self {
             folder: folder.to_owned(),
             vault: vault.to_owned(),
@@ -251,6 +257,7 @@ impl<K: SaltsOf> Inspection<K> {
             stored: BTreeMap::new(),
             differs: None,
             file: None,
+            missing: None,
             since: None,
         };
         let keyring = self.salts.keyring();
@@ -296,7 +303,9 @@ impl<K: SaltsOf> Inspection<K> {
         let mut notes = history(&self.folder, name, &self.known)?;
         let of_log = |error| Trouble::Signed(name.to_owned(), error);
         let terms = Terms::of(&self.known, notes.iter().map(|(_, note)| note.as_str())).map_err(of_log)?;
-        notes.extend(self.latest.remove(origin));
+        let latest = self.latest.remove(origin);
+        self.fits(name, &notes, latest.as_ref())?;
+        notes.extend(latest);
         notes.extend(cosigned_notes(&self.folder, name, &self.known)?);
         notes.extend(self.kept.iter().filter(|(checkpoint, _)| checkpoint.origin == origin).cloned());
         let checked = |(checkpoint, note): (Checkpoint, String)| match self.known.len() {
@@ -305,6 +314,39 @@ impl<K: SaltsOf> Inspection<K> {
             _ => terms.check(&note),
         };
         notes.into_iter().map(checked).collect::<Result<_, _>>().map_err(of_log)
+    }
+
+    /// The notary's files fit one another: its state is written first, then the history, then the newest checkpoint, which
+    /// ends in between leave behind by a step each.
+    fn fits(
+        &self,
+        name: &str,
+        history: &[(Checkpoint, String)],
+        latest: Option<&(Checkpoint, String)>,
+    ) -> Result<(), Trouble> {
+        let signed = latest.map_or(0, |(latest, _)| latest.size);
+        let changed = |file: &str, what| Err(Trouble::Changed(self.folder.join(file), what));
+        let origin = origin_of(&self.vault, name);
+        if history.iter().any(|(checkpoint, _)| checkpoint.origin != origin) {
+            return changed(&format!("{name}/{HISTORY}"), "a checkpoint in it is of another log");
+        }
+        let last = history.last().map_or(0, |(last, _)| last.size);
+        if last < signed {
+            return changed(&format!("{name}/{HISTORY}"), "checkpoints at its end are missing");
+        }
+        if self.sizes.get(name).map_or(0, |sizes| sizes.leaves) < signed {
+            return changed("state", "it is older than what was signed");
+        }
+        let before = history.iter().rev().nth(STEPS_BEHIND_MAX);
+        let is_behind = |latest: Option<u64>| before.is_some_and(|(before, _)| latest < Some(before.size));
+        if is_behind(latest.map(|(latest, _)| latest.size)) {
+            // The process may have gone on since.
+            let now = self::latest(&self.folder, &self.known)?;
+            if is_behind(now.get(&origin).map(|(latest, _)| latest.size)) {
+                return changed(LATEST, "it is older than the checkpoints of a log's history");
+            }
+        }
+        Ok(())
     }
 
     /// All was taken: what is signed must have been met.
@@ -357,17 +399,23 @@ impl Check {
     fn push(&mut self, leaf: Hash, place: Option<Place>, name: &str, folder: &Path) -> Result<(), Trouble> {
         self.since = self.since.or(place);
         let (stored, files) = (&mut self.stored, Files::of(folder, name));
-        let (mut differs, mut file) = (self.differs, self.file.take());
+        let (mut differs, mut file, mut missing) = (self.differs, self.file.take(), self.missing.take());
         self.tree.push(leaf, |(row, index, hash)| {
             let kept = stored.entry(row).or_insert_with(|| Stored::of(&files, row));
-            if kept.get(index).is_some_and(|kept| kept != hash) {
-                file.get_or_insert_with(|| kept.path.clone());
-                if row == 0 {
-                    differs = differs.or(place);
+            match kept.get(index) {
+                Some(found) if found == hash => {}
+                None => {
+                    missing.get_or_insert_with(|| kept.path.clone());
+                }
+                Some(_) => {
+                    file.get_or_insert_with(|| kept.path.clone());
+                    if row == 0 {
+                        differs = differs.or(place);
+                    }
                 }
             }
         });
-        (self.differs, self.file) = (differs, file);
+        (self.differs, self.file, self.missing) = (differs, file, missing);
         self.counts.records = self.tree.size();
         self.compare(name, folder)
     }
@@ -389,6 +437,10 @@ impl Check {
             }
             if let Some(file) = self.file.take() {
                 return Err(Trouble::Changed(file, "a hash is not that of the records, which are as signed"));
+            }
+            // Hashes are on disk before what they lead to is signed.
+            if let Some(file) = self.missing.take() {
+                return Err(Trouble::Changed(file, "a hash is missing"));
             }
             self.counts.checkpoints = self.counts.checkpoints.saturating_add(1);
             self.counts.signed = checkpoint.size;

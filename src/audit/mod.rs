@@ -16,6 +16,7 @@
 //! row.rs      a record as typed columns             arrow.rs   rows as Arrow batches and back
 //! signers.rs  who signs                           archive/    files for years                       history.rs archive and journal as one
 //! export/     records as CSV, OCSF and Parquet    keeping/   holds, retention, reviews · mailbox.rs · scribe.rs
+//! files.rs    what else lies in the folder
 //! join.rs     one whole record of its parts       values.rs  parameters as PostgreSQL would print them
 //! ```
 
@@ -34,6 +35,7 @@ pub mod entry;
 mod escape;
 pub mod evidence;
 pub mod export;
+mod files;
 mod gate;
 mod health;
 pub mod history;

@@ -28,6 +28,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::begin::{self, Begin};
 use super::join::{BadBody, Joiner, Shown};
 use super::keys::{Keyring, OWN};
 use super::leaf::{Leaf, LogHash, Salts};
@@ -185,6 +186,13 @@ impl<K: SaltsOf> Notary<K> {
         salts: K,
     ) -> Result<Self, Trouble> {
         let state = State::read(folder)?;
+        let begin = Begin::read(journal).map_err(|error| Trouble::Files(journal.join(begin::NAME), error))?;
+        let taken = state.as_ref().map_or(0, |state| state.record);
+        if begin.is_some_and(|begin| taken.saturating_add(1) < begin.record) {
+            // Trees would be made anew without their beginnings.
+            let what = "it is missing or older than the journal's beginning";
+            return Err(Trouble::Changed(folder.join(state::NAME), what));
+        }
         let notes = Notes::open(folder, vault, signer)?;
         let reader = match &state {
             Some(state) => Reader::open_at(journal, state.segment)?,

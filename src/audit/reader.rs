@@ -169,8 +169,17 @@ impl Reader {
     pub(super) fn begin(path: &Path, at: Option<u64>, since_ns: u64) -> Result<Self, ReadError> {
         let io = |error| ReadError::Io(path.to_owned(), error);
         let folder = open_folder(path).map_err(io)?;
-        let (_, numbers) = remaining(path).map_err(io)?;
-        let first = numbers.first().copied().ok_or_else(|| ReadError::Empty(path.to_owned()))?;
+        let (begin, numbers) = remaining(path).map_err(io)?;
+        let none = || match &begin {
+            Some(begin) => ReadError::Damaged {
+                file: path.join(segment_name(begin.segment)),
+                offset: 0,
+                record: begin.record,
+                what: "the segment is missing",
+            },
+            None => ReadError::Empty(path.to_owned()),
+        };
+        let first = numbers.first().copied().ok_or_else(none)?;
         let mut segment = open_segment(path, &folder, at.unwrap_or(first))?;
         let later = numbers.into_iter().filter(|number| *number > at.unwrap_or(first));
         for number in later.take_while(|_| since_ns > 0) {

@@ -5,6 +5,7 @@
 //! through OneVault is never missing from it; what is kept of the last look is encrypted with the customer's key.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -262,11 +263,16 @@ fn name_of(normal: &str) -> String {
 #[derive(Debug)]
 pub struct Baselines(Store);
 
+/// The folder of a log's baselines.
+pub(super) fn folder_of(directory: &Path) -> PathBuf {
+    directory.join(FOLDER_NAME)
+}
+
 impl Baselines {
     /// Of the log as configured.
     #[must_use]
     pub fn of(audit: &config::Audit, keyring: Arc<Keyring>) -> Self {
-        Self(Store::new(audit.directory.join(FOLDER_NAME), keyring))
+        Self(Store::new(folder_of(&audit.directory), keyring))
     }
 
     /// The last one of a database at a server.

@@ -96,7 +96,11 @@ fn check_begin(reader: &Reader) -> Result<u64, ReadError> {
         begin.map_or((1, 1, [0; 32]), |begin| (begin.segment, begin.record, begin.chain));
     let (found, first_record) = reader.segment();
     if found != segment {
-        let what = "the segment is missing";
+        let what = if segment == 1 {
+            "the segment is missing, and no journal.begin says that it was deleted"
+        } else {
+            "the segment is missing"
+        };
         let file = reader.path().join(segment_name(segment));
         return Err(ReadError::Damaged { file, offset: 0, record, what });
     }

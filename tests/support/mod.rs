@@ -1,5 +1,6 @@
 //! What tests stand on: a real PostgreSQL, a running OneVault, and clients and servers that follow a script, honest or not.
 
+pub(crate) mod archived;
 pub(crate) mod both;
 pub(crate) mod counting;
 pub(crate) mod dice;

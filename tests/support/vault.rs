@@ -101,11 +101,18 @@ impl Customer {
 pub(crate) struct Options {
     config: Value,
     customers: Vec<Customer>,
+    environment: Vec<(String, String)>,
 }
 
 impl Options {
     pub(crate) fn new(customers: &[Customer]) -> Self {
-        Self { config: json!({}), customers: customers.to_vec() }
+        Self { config: json!({}), customers: customers.to_vec(), environment: Vec::new() }
+    }
+
+    /// With a variable of the environment.
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// Changes keys of `config/onevault.yaml`.
@@ -122,6 +129,7 @@ pub(crate) struct Vault {
     pub(crate) http_port: u16,
     child: Option<Child>,
     starts: u32,
+    environment: Vec<(String, String)>,
 }
 
 /// A port below those that the kernel hands out by itself, so that nobody takes it by chance in between.
@@ -159,7 +167,8 @@ impl Vault {
         merge(&mut config, options.config);
         fs::create_dir_all(dir.0.join("templates")).unwrap();
         fs::write(dir.0.join("onevault.yaml"), config.to_string()).unwrap();
-        let mut vault = Self { dir, port, http_port, child: None, starts: 0 };
+        let environment = options.environment;
+        let mut vault = Self { dir, port, http_port, child: None, starts: 0, environment };
         for customer in &options.customers {
             vault.write(customer);
         }
@@ -186,6 +195,7 @@ impl Vault {
         let other = std::env::var_os("ONEVAULT_TEST_BINARY");
         let mut command = Command::new(other.unwrap_or_else(|| env!("CARGO_BIN_EXE_onevault").into()));
         command.env("ONEVAULT_CONFIG", self.dir.0.join("onevault.yaml")).current_dir(&self.dir.0);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -247,6 +257,11 @@ impl Vault {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// Whether the process has ended by itself, or was killed by somebody else.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.as_mut().is_none_or(|child| child.try_wait().unwrap().is_some())
     }
 
     /// Waits for the end of the process.

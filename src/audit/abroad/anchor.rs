@@ -31,12 +31,13 @@ pub(in crate::audit) struct Store {
 
 /// A checkpoint as it was anchored.
 #[derive(Debug)]
-pub(in crate::audit) struct Anchored {
+pub struct Anchored {
     /// Under which it lies.
-    pub(in crate::audit) name: String,
-    pub(in crate::audit) checkpoint: Checkpoint,
+    pub name: String,
+    /// What it says.
+    pub checkpoint: Checkpoint,
     /// The whole of it.
-    pub(in crate::audit) note: String,
+    pub note: String,
 }
 
 impl Store {

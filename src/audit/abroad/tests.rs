@@ -188,7 +188,7 @@ fn a_witness_signs_what_it_has_seen_grow_and_whoever_checks_sees_it() {
     drop(log);
     assert!(lock(&witness.seen).1.contains(&409));
     let evidence = evidence(&folder);
-    let (_, logs) = evidence.verify(None, Vec::new(), |_| {}).unwrap();
+    let (_, logs) = evidence.verify(None, &[], |_| {}).unwrap();
     let known = [witness.key()];
     assert_eq!(evidence.witnessed(&logs, (&known, 1)).unwrap()["one_spa"], 10);
     let proof = evidence.prove("one_spa", Which::Index(4)).unwrap();
@@ -227,7 +227,7 @@ fn a_witness_that_is_away_or_false_holds_nobody_up_and_is_told() {
     record(&log, "one_spa", 2);
     until("it is told", || log.health().unwitnessed.is_some_and(|told| told.contains("witness away")));
     drop(log);
-    evidence(&folder).verify(None, Vec::new(), |_| {}).unwrap();
+    evidence(&folder).verify(None, &[], |_| {}).unwrap();
 }
 
 #[test]
@@ -279,8 +279,9 @@ fn all_rolled_back_together_is_seen_in_the_second_place() {
     assert_eq!(log.health().unanchored, None);
     drop(log);
     let check = || {
-        let (_, logs) = evidence(&folder).verify(None, Vec::new(), |_| {}).unwrap();
-        evidence(&folder).anchored(&config, &logs, None)
+        let (_, logs) = evidence(&folder).verify(None, &[], |_| {}).unwrap();
+        let evidence = evidence(&folder);
+        evidence.anchored(&evidence.anchors(&config).unwrap(), &logs, None)
     };
     assert!(check().unwrap() >= 3);
     std::fs::remove_dir_all(&folder.0).unwrap();

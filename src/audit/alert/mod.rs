@@ -18,6 +18,7 @@ pub(super) mod sender;
 mod tests;
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread::Thread;
 
@@ -34,6 +35,14 @@ use super::render::{hex, rfc3339};
 use crate::config;
 use crate::customers::Catalogues;
 use crate::telemetry;
+
+/// In the log's folder.
+const FOLDER_NAME: &str = "alerts";
+
+/// The folder of a log's alerts.
+pub(super) fn folder_of(directory: &Path) -> PathBuf {
+    directory.join(FOLDER_NAME)
+}
 
 /// What is found while old records are read is told only so long after it happened, in ns: a day.
 const AGE_NS: u64 = 86_400_000_000_000;

@@ -25,8 +25,6 @@ use crate::customers::{Catalogues, follow_reference};
 use crate::ids::Secret;
 use crate::telemetry;
 
-/// In the log's folder.
-const FOLDER_NAME: &str = "alerts";
 /// How often it looks how the log is.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// After a failure it waits so long, then twice as long, and so on.
@@ -62,7 +60,7 @@ pub(in crate::audit) struct Plan<'a> {
 pub(in crate::audit) fn start(plan: Plan<'_>) -> Result<Arc<Alerts>, String> {
     let Plan { audit, settings, gate, keyring, catalogues, unsigned } = plan;
     let hook = settings.url.as_deref().map(|url| Hook::new(url, settings)).transpose()?;
-    let folder = audit.directory.join(FOLDER_NAME);
+    let folder = super::folder_of(&audit.directory);
     let queue = hook
         .as_ref()
         .map(|_| Queue::open(folder.clone(), Store::new(folder.clone(), keyring), settings.queue_max));

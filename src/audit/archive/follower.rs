@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::arrow::Leaf;
+use super::super::begin::Begin;
 use super::super::join::{BadBody, Joiner, Shown};
 use super::super::keys::Keyring;
 use super::super::leaf::LogHash;
@@ -126,6 +127,8 @@ pub(in crate::audit) struct Follower {
     logs: BTreeMap<String, (u64, LogHash)>,
     taken: u64,
     known: u64,
+    /// What it had written down is not there, though the journal goes on behind it.
+    is_lost: bool,
     scratch: Vec<u8>,
 }
 
@@ -139,7 +142,11 @@ impl Follower {
     ) -> Result<Self, ArchiveTrouble> {
         let own = |error| ArchiveTrouble::Folder(folders.own.clone(), error);
         make_folder(&folders.own).map_err(own)?;
+        let begin = Begin::read(&folders.journal).map_err(own)?;
         let state = State::read(&folders.own)?;
+        let reaches = |state: &State, begin: &Begin| state.record.saturating_add(1) >= begin.record;
+        let is_lost = begin.is_some_and(|begin| !state.as_ref().is_some_and(|state| reaches(state, &begin)));
+        let state = state.filter(|_| !is_lost);
         let reader = match &state {
             Some(state) => Reader::open_at(&folders.journal, state.segment)?,
             None => Reader::open(&folders.journal)?,
@@ -147,7 +154,10 @@ impl Follower {
         let reader = reader.with_keys(Arc::clone(keyring));
         let state = state.unwrap_or_default();
         let mut sealer = Sealer::open(place, Arc::<Keyring>::clone(keyring), &folders.own).map_err(own)?;
-        sealer.trust(state.logs.iter().map(|(name, sizes)| (name.clone(), sizes.leaves)).collect());
+        // Where it is not known how far the archive is, nothing of it may be taken for half made and deleted.
+        if !is_lost {
+            sealer.trust(state.logs.iter().map(|(name, sizes)| (name.clone(), sizes.leaves)).collect());
+        }
         let hash = |name: &str| LogHash::of(&origin_of(vault, name));
         let logs = state.logs.into_iter().map(|(name, sizes)| {
             let hash = hash(&name);
@@ -165,8 +175,14 @@ impl Follower {
             logs: logs.collect(),
             taken: state.record,
             known: state.record,
+            is_lost,
             scratch: Vec::new(),
         })
+    }
+
+    /// Whether what it had written down was lost, and is being found anew.
+    pub(in crate::audit) const fn is_lost(&self) -> bool {
+        self.is_lost
     }
 
     /// Hands on what the notary has signed, some of it at a time. `true`: all of it.
@@ -174,6 +190,7 @@ impl Follower {
         let Some(signed) = State::read(&self.folders.notary)? else { return Ok(true) };
         for _ in 0..RECORDS_AT_ONCE {
             if self.taken >= signed.record {
+                self.find_all(&signed);
                 return Ok(true);
             }
             let Some(raw) = self.reader.next_record()? else { return Ok(true) };
@@ -187,6 +204,7 @@ impl Follower {
                 logs: &mut self.logs,
                 sizes: &signed.logs,
                 scratch: &mut self.scratch,
+                is_lost: self.is_lost,
             };
             self.joiner.take(&raw, |shown| if is_known { Ok(()) } else { hand.on(shown) })?;
             self.taken = self.taken.max(record);
@@ -194,10 +212,23 @@ impl Follower {
         Ok(false)
     }
 
+    /// All of the journal was handed on: logs that have no record in it are in the archive whole.
+    fn find_all(&mut self, signed: &State) {
+        if std::mem::take(&mut self.is_lost) {
+            for (name, sizes) in &signed.logs {
+                let hash = || LogHash::of(&origin_of(&self.vault, name));
+                self.logs.entry(name.clone()).or_insert_with(|| (sizes.leaves, hash()));
+            }
+        }
+    }
+
     /// Puts all that was handed on in files, and writes down how far that is. Answers the first segment of the journal that
-    /// is still needed.
+    /// is still needed; 0: not known yet.
     pub(in crate::audit) fn round(&mut self) -> Result<u64, ArchiveTrouble> {
         self.sealer.finish_round()?;
+        if self.is_lost {
+            return Ok(0);
+        }
         let oldest = self.joiner.oldest().map_or(u64::MAX, |place| place.segment);
         let state = State {
             record: self.taken,
@@ -256,6 +287,8 @@ struct Hand<'a> {
     logs: &'a mut BTreeMap<String, (u64, LogHash)>,
     sizes: &'a BTreeMap<String, Sizes>,
     scratch: &'a mut Vec<u8>,
+    /// Records may be in the archive already, and parts of their texts be gone with the journal's former segments.
+    is_lost: bool,
 }
 
 impl Hand<'_> {
@@ -274,6 +307,10 @@ impl Hand<'_> {
             let leaf = leaf_of((*hash, index), shown, &row, salts, self.scratch);
             if self.leaves.get(name, index, size)? != leaf {
                 continue;
+            }
+            if self.is_lost && index < self.sealer.next(name)? {
+                *next = index.saturating_add(1);
+                return Ok(());
             }
             let check = leaf.first_chunk().copied().unwrap_or_default();
             let leaf = Leaf { index, check, key: shown.key };

@@ -200,6 +200,7 @@ impl Archivist {
             }
         };
         let followed = follower.insert(opened);
+        let was_lost = followed.is_lost();
         while !followed.follow()? {
             if self.told.closing.load(Ordering::SeqCst) {
                 return Ok(());
@@ -209,8 +210,10 @@ impl Archivist {
             }
         }
         let ready = self.ready_to_go(followed);
-        let is_late =
-            !ready.is_empty() || self.sealed.elapsed() >= Duration::from_secs(self.audit.archive.interval_s);
+        let is_found = was_lost && !followed.is_lost();
+        let is_late = is_found
+            || !ready.is_empty()
+            || self.sealed.elapsed() >= Duration::from_secs(self.audit.archive.interval_s);
         if is_late || self.unsealed_bytes(followed) > self.audit.archive.journal_bytes_max {
             let needed = followed.round()?;
             self.told.needed.store(needed, Ordering::SeqCst);

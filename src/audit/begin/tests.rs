@@ -80,7 +80,8 @@ fn an_end_between_the_file_and_the_deletion_is_made_good() {
     write_only(&folder.0, 3, &keyring);
     verify(&folder.0, Some(std::sync::Arc::clone(&keyring)), |_| {}).unwrap();
     long(&folder);
-    assert_eq!(trim(&folder.0, 1, u64::MAX, &keyring).unwrap(), 2);
+    // Unless the process that has just ended did it.
+    assert!([0, 2].contains(&trim(&folder.0, 1, u64::MAX, &keyring).unwrap()));
     assert_eq!(segments(&folder.0).unwrap()[..2], numbers[2..4]);
     verify(&folder.0, Some(keyring), |_| {}).unwrap();
 }

@@ -161,8 +161,8 @@ impl Follower {
         let oldest = self.joiner.oldest().map_or(u64::MAX, |place| place.segment);
         let position = Position { record: self.taken, segment: self.reader.position().0.min(oldest) };
         let path = self.folder.join(POSITION);
-        let written = serde_json::to_vec(&position).map_err(io::Error::from);
-        let written = written.and_then(|bytes| replace(&path, &bytes));
+        let written = serde_json::to_string(&position).map_err(io::Error::from);
+        let written = written.and_then(|text| replace(&path, summed(&text).as_bytes()));
         written.map_err(|error| StoreError::Io(path, error))?;
         Ok(position.segment)
     }
@@ -174,10 +174,31 @@ pub(in crate::audit) fn needed_segment(journal: &Path) -> io::Result<u64> {
     if folder.is_dir() { read_position(&folder).map(|position| position.segment) } else { Ok(u64::MAX) }
 }
 
-/// A file that says nothing sensible is one that is not there.
+/// A text with its checksum on a line behind it.
+fn summed(text: &str) -> String {
+    format!("{text}\n{:08x}\n", crc32fast::hash(text.as_bytes()))
+}
+
+fn parse_position(bytes: &[u8]) -> Option<Position> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let (json, _) = text.split_once('\n')?;
+    serde_json::from_str(json).ok().filter(|_| summed(json) == text)
+}
+
+/// Whether what says how far it has come is as it was written, or not there; with its path.
+pub(in crate::audit) fn is_position_whole(folder: &Path) -> (PathBuf, bool) {
+    let path = folder.join(POSITION);
+    let is_whole = match fs::read(&path) {
+        Ok(bytes) => parse_position(&bytes).is_some(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    (path, is_whole)
+}
+
+/// A file that says nothing sensible is one that is not there: reading begins again, and counts nothing twice.
 fn read_position(folder: &Path) -> io::Result<Position> {
     match fs::read(folder.join(POSITION)) {
-        Ok(bytes) => Ok(serde_json::from_slice(&bytes).unwrap_or_default()),
+        Ok(bytes) => Ok(parse_position(&bytes).unwrap_or_default()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Position::default()),
         Err(error) => Err(error),
     }

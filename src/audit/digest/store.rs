@@ -107,6 +107,26 @@ impl Store {
         Ok(names)
     }
 
+    /// The files of a customer, without those that are being written.
+    pub(in crate::audit) fn names(&self, customer: &str) -> Result<Vec<String>, StoreError> {
+        let folder = self.folder.join(customer);
+        let io = |error| StoreError::Io(folder.clone(), error);
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(Vec::new());
+            }
+            Err(error) => return Err(io(error)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(io)?.file_name().into_string().unwrap_or_default();
+            names.extend(Some(name).filter(|name| !name.ends_with(UNFINISHED)));
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
     /// The days of a customer that are not over, as of the last round.
     ///
     /// # Errors

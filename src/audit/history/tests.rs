@@ -216,7 +216,7 @@ fn an_end_at_any_step_neither_loses_nor_doubles_a_record() {
 fn verified(folder: &Folder, span: &Span) -> Result<u64, String> {
     let key = key_beside(&folder.0).unwrap().unwrap();
     let evidence = Evidence::new(&folder.0, keyring(folder), key);
-    let verified = evidence.verify_span(None, span, Vec::new(), |_| {});
+    let verified = evidence.verify_span(None, span, &[], |_| {});
     verified.map(|(counts, _)| counts.archived).map_err(|error| error.to_string())
 }
 

@@ -16,6 +16,7 @@ impl From<HistoryError> for NotVerified {
             HistoryError::Journal(error) => Self::Journal(error),
             HistoryError::File(_, FileError::Damaged(..))
             | HistoryError::Missing(..)
+            | HistoryError::Behind(_)
             | HistoryError::Body(_) => Self::Differs(error.to_string()),
             HistoryError::File(_, FileError::Io(_) | FileError::Key(_))
             | HistoryError::Place(..)

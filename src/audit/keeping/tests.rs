@@ -351,7 +351,7 @@ fn decisions_that_were_put_back_as_they_were_before_are_missed_by_verify() {
     let keyring = Arc::new(Keyring::of_log(&audit).unwrap());
     let key = super::super::evidence::key_beside(&folder.0).unwrap().unwrap();
     let evidence = super::super::evidence::Evidence::of(&audit, keyring, key);
-    let verify = || evidence.verify(None, Vec::new(), |_| {}).map(|_| ()).map_err(|error| error.to_string());
+    let verify = || evidence.verify(None, &[], |_| {}).map(|_| ()).map_err(|error| error.to_string());
     assert_eq!(verify(), Ok(()));
     let good = fs::read(&path).unwrap();
     fs::write(&path, earlier.remove(1).unwrap()).unwrap();

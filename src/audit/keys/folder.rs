@@ -16,7 +16,7 @@ use super::file::{FILE_BYTES_MAX, KeyFile, State};
 use crate::audit::body::wide;
 use crate::audit::disk::{open_file, open_folder};
 
-const LOCK_NAME: &str = "keys.lock";
+pub(in crate::audit) const LOCK_NAME: &str = "keys.lock";
 const ENDING: &str = ".key";
 const UNFINISHED: &str = ".key.new";
 /// Another process that holds the lock for longer is in the way. Short, because the writer of the log waits here, and
@@ -24,7 +24,7 @@ const UNFINISHED: &str = ".key.new";
 const LOCK_TIME: Duration = Duration::from_millis(500);
 
 /// The file name of a key.
-pub(super) fn key_name(number: u32) -> String {
+pub(in crate::audit) fn key_name(number: u32) -> String {
     format!("{number:010}{ENDING}")
 }
 

@@ -32,6 +32,7 @@ use zeroize::Zeroizing;
 
 use self::file::{KeyFile, Label, Purpose, Secret, State, Wrapped};
 use self::folder::Folder;
+pub(super) use self::folder::{LOCK_NAME, key_name};
 pub use self::platform::{PlatformKey, default_file};
 use super::gate::{lock, now_ns};
 use crate::config;

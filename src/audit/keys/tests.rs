@@ -40,7 +40,7 @@ impl Ring {
     }
 
     fn file(&self, number: u32) -> PathBuf {
-        self.path.join(folder::key_name(number))
+        self.path.join(key_name(number))
     }
 }
 

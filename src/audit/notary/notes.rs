@@ -60,14 +60,18 @@ pub(in crate::audit) fn framed(note: &str) -> String {
     format!("note {}\n{note}", note.len())
 }
 
+const OUT_OF_ORDER: &str = "its checkpoints are not in the order in which they were signed";
+
 /// More than a note with its frame has.
 const TAIL_BYTES_MAX: u64 = 64 << 10;
 
 /// Cuts notes at the ends of histories that were not written whole, because the power was lost. What was cut is kept
-/// beside, in `history.cut`.
-fn heal_all(folder: &Path) -> std::io::Result<()> {
+/// beside, in `history.cut`. Answers the last note of each log.
+fn heal_all(folder: &Path) -> std::io::Result<Vec<(String, String)>> {
+    let mut last = Vec::new();
     for entry in std::fs::read_dir(folder)? {
-        let folder = entry?.path();
+        let entry = entry?;
+        let (folder, log) = (entry.path(), entry.file_name().into_string().unwrap_or_default());
         let path = folder.join(HISTORY);
         if !path.is_file() {
             continue;
@@ -77,7 +81,10 @@ fn heal_all(folder: &Path) -> std::io::Result<()> {
         let begin = length.saturating_sub(TAIL_BYTES_MAX);
         let mut tail = vec![0; usize::try_from(length.saturating_sub(begin)).unwrap_or(0)];
         file.read_exact_at(&mut tail, begin)?;
-        let Some(torn) = torn(&tail, begin == 0) else { continue };
+        let Some(torn) = torn(&tail, begin == 0) else {
+            last.extend(last_note(&tail, begin == 0).map(|note| (log, note)));
+            continue;
+        };
         let mut kept =
             OpenOptions::new().append(true).create(true).mode(0o600).open(folder.join("history.cut"))?;
         kept.write_all(tail.get(tail.len().saturating_sub(torn)..).unwrap_or_default())?;
@@ -85,16 +92,30 @@ fn heal_all(folder: &Path) -> std::io::Result<()> {
         file.set_len(length.saturating_sub(u64::try_from(torn).unwrap_or(0)))?;
         file.sync_all()?;
         tracing::warn!(path = %path.display(), bytes = torn, "the end of a history of checkpoints was torn, and is cut");
+        tail.truncate(tail.len().saturating_sub(torn));
+        last.extend(last_note(&tail, begin == 0).map(|note| (log, note)));
     }
-    Ok(())
+    Ok(last)
+}
+
+/// Where a history's end has the first bytes of notes.
+fn heads(tail: &[u8], is_all: bool) -> Vec<usize> {
+    (0..tail.len())
+        .filter(|at| tail.get(*at..).is_some_and(|rest| rest.starts_with(b"note ")))
+        .filter(|at| at.checked_sub(1).map_or(is_all, |before| tail.get(before) == Some(&b'\n')))
+        .collect()
+}
+
+/// The last note of a history's end, without its frame.
+fn last_note(tail: &[u8], is_all: bool) -> Option<String> {
+    let last = heads(tail, is_all).pop()?;
+    let text = std::str::from_utf8(tail.get(last..)?).ok()?;
+    split(text)?.first().map(|note| (*note).to_owned())
 }
 
 /// How many bytes at the end are the beginning of a note and no whole one. `None`: there are none, or it is no torn end.
 fn torn(tail: &[u8], is_all: bool) -> Option<usize> {
-    let heads: Vec<usize> = (0..tail.len())
-        .filter(|at| tail.get(*at..).is_some_and(|rest| rest.starts_with(b"note ")))
-        .filter(|at| at.checked_sub(1).map_or(is_all, |before| tail.get(before) == Some(&b'\n')))
-        .collect();
+    let heads = heads(tail, is_all);
     let last = heads.last().copied();
     let end = match last {
         Some(last) => last.saturating_add(whole(tail.get(last..)?).unwrap_or(0)),
@@ -125,9 +146,12 @@ pub(in crate::audit) fn latest(
     folder: &Path,
     known: &[Verifier],
 ) -> Result<BTreeMap<String, (Checkpoint, String)>, Trouble> {
-    let text = read(folder, LATEST, BYTES_MAX)?.unwrap_or_default();
-    all(&folder.join(LATEST), &text, known)
-        .map(|notes| notes.into_iter().map(|note| (note.0.origin.clone(), note)).collect())
+    let (path, text) = (folder.join(LATEST), read(folder, LATEST, BYTES_MAX)?.unwrap_or_default());
+    let notes = all(&path, &text, known)?;
+    if !notes.iter().is_sorted_by(|(before, _), (after, _)| before.origin < after.origin) {
+        return Err(Trouble::Changed(path, OUT_OF_ORDER));
+    }
+    Ok(notes.into_iter().map(|note| (note.0.origin.clone(), note)).collect())
 }
 
 /// The checkpoints of one log from its first to its last, as far as they showed growth.
@@ -139,8 +163,12 @@ pub(in crate::audit) fn history(
     log: &str,
     known: &[Verifier],
 ) -> Result<Vec<(Checkpoint, String)>, Trouble> {
-    let text = read(&folder.join(log), HISTORY, BYTES_MAX)?.unwrap_or_default();
-    all(&folder.join(log).join(HISTORY), &text, known)
+    let (path, folder) = (folder.join(log).join(HISTORY), folder.join(log));
+    let notes = all(&path, &read(&folder, HISTORY, BYTES_MAX)?.unwrap_or_default(), known)?;
+    if !notes.iter().is_sorted_by(|(before, _), (after, _)| before.size <= after.size) {
+        return Err(Trouble::Changed(path, OUT_OF_ORDER));
+    }
+    Ok(notes)
 }
 
 /// The newest checkpoints of one log that witnesses have signed, too.
@@ -231,7 +259,7 @@ impl Notes {
     /// Reads what was signed last.
     pub(super) fn open(folder: &Path, vault: &str, signer: Arc<Signer>) -> Result<Self, Trouble> {
         make_folder(folder).map_err(|error| Trouble::Files(folder.to_owned(), error))?;
-        heal_all(folder).map_err(|error| Trouble::Files(folder.to_owned(), error))?;
+        let last = heal_all(folder).map_err(|error| Trouble::Files(folder.to_owned(), error))?;
         let known = [signer.verifier().clone()];
         let prefix = format!("{vault}/");
         let mut latest = BTreeMap::new();
@@ -242,7 +270,24 @@ impl Notes {
             latest.insert(log.to_owned(), note);
         }
         write_key(folder, signer.verifier())?;
-        Ok(Self { folder: folder.to_owned(), signer, next: None, latest, grown: Vec::new() })
+        let mut notes = Self { folder: folder.to_owned(), signer, next: None, latest, grown: Vec::new() };
+        notes.adopt(&prefix, last);
+        Ok(notes)
+    }
+
+    /// An end came between writing a history and `latest`: what was signed last is the history's last. The file is written
+    /// with the next round, when all logs' fit one another.
+    fn adopt(&mut self, prefix: &str, last: Vec<(String, String)>) {
+        let known = [self.signer.verifier().clone()];
+        for (log, note) in last {
+            let opened =
+                crate::proof::note::open(&note, &known).and_then(|(text, _)| Checkpoint::parse(text));
+            let Ok(checkpoint) = opened else { continue };
+            let before = self.latest.get(&log).map(|(latest, _)| latest.size);
+            if checkpoint.origin == format!("{prefix}{log}") && before < Some(checkpoint.size) {
+                self.latest.insert(log, (checkpoint, note));
+            }
+        }
     }
 
     /// Who signs.

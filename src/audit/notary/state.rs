@@ -13,7 +13,7 @@ use std::path::Path;
 use super::super::keys::{KeyError, Keyring};
 use super::Trouble;
 
-const NAME: &str = "state";
+pub(in crate::audit) const NAME: &str = "state";
 const FIRST_LINE: &str = "onevault notary 1";
 /// So many bytes are read at most: a million logs.
 const BYTES_MAX: u64 = 128 << 20;

@@ -34,7 +34,7 @@ fn a_record_outlives_the_key_of_its_text() {
     let again = Statement { text_ref: Some(1), ..spilled(&text, 3, select(2)) };
     durable(&mut session, &again);
     drop((session, log));
-    let (_, logs) = evidence(&folder).verify(None, Vec::new(), |_| {}).unwrap();
+    let (_, logs) = evidence(&folder).verify(None, &[], |_| {}).unwrap();
     let spa = &logs["one_spa"];
     assert_eq!((spa.records, spa.signed, spa.shredded), (2, 2, 1));
     let line = statements(&folder).remove(0);
@@ -80,7 +80,7 @@ fn parts_that_are_not_what_their_record_says_are_named() {
     durable(&mut session, &spilled(&text[1..], 3, select(2)));
     drop((session, log));
     let what = "its text or parameters are not those whose hash it has";
-    let told = evidence(&folder).verify(None, Vec::new(), |_| {}).unwrap_err();
+    let told = evidence(&folder).verify(None, &[], |_| {}).unwrap_err();
     // The start, three parts and their record, three parts.
     let place = "record 9: ";
     assert!(

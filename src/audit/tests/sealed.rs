@@ -297,7 +297,7 @@ fn a_running_process_shreds_one_customer_and_the_others_stay_readable() {
     assert_eq!((counts.shredded, counts.statements), (1, 2));
     // The leaf of what is gone stands in its tree, and what was signed still holds.
     let key = key_beside(&folder.0).unwrap().unwrap();
-    let (_, logs) = Evidence::new(&folder.0, keyring(&folder), key).verify(None, Vec::new(), |_| {}).unwrap();
+    let (_, logs) = Evidence::new(&folder.0, keyring(&folder), key).verify(None, &[], |_| {}).unwrap();
     let (spa, barn) = (&logs["one_spa"], &logs["one_barn"]);
     assert_eq!((spa.records, spa.signed, spa.shredded), (2, 2, 1));
     assert_eq!((barn.records, barn.signed, barn.shredded), (1, 1, 0));

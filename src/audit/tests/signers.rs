@@ -81,11 +81,11 @@ fn a_key_is_replaced_and_whoever_has_either_verifies_all() {
     write(&log, 3);
     drop(log);
     for key in [&first, &second, &third] {
-        let (_, logs) = evidence(&folder, key).verify(None, Vec::new(), |_| {}).unwrap();
+        let (_, logs) = evidence(&folder, key).verify(None, &[], |_| {}).unwrap();
         assert_eq!((logs["one_spa"].records, logs["one_spa"].signed), (3, 3));
     }
     let stranger = Signer::new("onevault", &[7; 32]).unwrap().verifier().clone();
-    assert!(evidence(&folder, &stranger).verify(None, Vec::new(), |_| {}).is_err());
+    assert!(evidence(&folder, &stranger).verify(None, &[], |_| {}).is_err());
     // What was proven before holds with the key of that time, and what is proven now with the one of now.
     proof.check(from_ref(&first)).unwrap();
     assert!(proof.check(from_ref(&third)).is_err());
@@ -117,7 +117,7 @@ fn what_a_replaced_key_signs_of_a_later_tree_is_refused() {
     drop(log);
     let (good, key) = (newest(&folder), beside(&folder));
     assert!(handed.size < good.size);
-    let verify = |kept| evidence(&folder, &key).verify(None, kept, |_| {});
+    let verify = |kept: Vec<_>| evidence(&folder, &key).verify(None, &kept, |_| {});
     // As large as it was handed over the old key stands for it, and not for what is right otherwise.
     verify(vec![(handed.clone(), handed.sign(&old).unwrap())]).unwrap();
     let forged = good.sign(&old).unwrap();
@@ -153,7 +153,7 @@ fn a_change_that_was_begun_is_ended_by_the_next_process() {
     }
     drop(log);
     assert_ne!(beside(&folder), first);
-    evidence(&folder, &first).verify(None, Vec::new(), |_| {}).unwrap();
+    evidence(&folder, &first).verify(None, &[], |_| {}).unwrap();
 }
 
 #[test]
@@ -189,5 +189,5 @@ fn without_the_signing_key_nothing_is_signed_and_it_is_said_why() {
         std::fs::write(&path, &good).unwrap();
     }
     // What was recorded meanwhile is not signed yet, and holds.
-    evidence(&folder, &beside(&folder)).verify(None, Vec::new(), |_| {}).unwrap();
+    evidence(&folder, &beside(&folder)).verify(None, &[], |_| {}).unwrap();
 }

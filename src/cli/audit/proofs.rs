@@ -10,7 +10,9 @@ use std::process::ExitCode;
 
 use super::{Failure, Place, Progress, keyring, parse_time};
 use crate::audit::abroad::witnesses;
-use crate::audit::evidence::{Evidence, Kept, LogCounts, NoProof, NotVerified, Which, key_beside};
+use crate::audit::evidence::{
+    Anchored, Evidence, Kept, LogCounts, NoProof, NotVerified, Which, check_files, key_beside,
+};
 use crate::audit::history::Span;
 use crate::audit::reader::ReadError;
 use crate::audit::render::{bytes_in_line, rfc3339};
@@ -113,24 +115,33 @@ impl From<NotVerified> for Failure {
 pub(super) fn check(args: &Verify) -> Result<ExitCode, Failure> {
     let audit = args.place.audit()?;
     let (folder, keyring) = (&audit.directory, keyring(&audit)?);
-    let (beside, progress) = (key_beside(folder)?, Progress::start("verifying the audit log"));
+    let beside = match key_beside(folder) {
+        Ok(beside) => beside,
+        Err(error) => return not_verified(error),
+    };
+    let progress = Progress::start("verifying the audit log");
     let (is_own_key, mut said) = (args.key.is_none(), String::new());
     let verified = match args.key.clone().or(beside) {
         Some(key) => {
             let evidence = Evidence::of(&audit, keyring, key);
-            let (known, mut kept) = (evidence.known()?, Vec::new());
+            let known = match evidence.known() {
+                Ok(known) => known,
+                Err(error) => return not_verified(error),
+            };
+            let mut kept = Vec::new();
             for path in &args.checkpoint {
                 kept.push(read_checkpoint(path, &known)?);
             }
-            let verified = evidence.verify_span(args.customer.as_deref(), &args.span(), kept, |_| {});
-            verified.and_then(|(counts, logs)| {
-                said = elsewhere(&evidence, &audit, args, &logs)?;
+            let anchors = args.anchors.then(|| evidence.anchors(&audit)).transpose();
+            anchors.and_then(|anchors| {
+                let only = args.customer.as_deref();
+                let (counts, logs) = evidence.verify_span(only, &args.span(), &kept, |_| {})?;
+                said = elsewhere(&evidence, (&audit, only), anchors.as_deref(), &logs)?;
                 Ok((counts, logs))
             })
         }
-        None => {
-            verify(folder, Some(keyring), |_| {}).map(|counts| (counts, BTreeMap::new())).map_err(Into::into)
-        }
+        None => check_files(folder, &keyring)
+            .and_then(|()| Ok((verify(folder, Some(keyring), |_| {})?, BTreeMap::new()))),
     };
     drop(progress);
     let mut out = io::stdout().lock();
@@ -142,20 +153,29 @@ pub(super) fn check(args: &Verify) -> Result<ExitCode, Failure> {
             out.flush()?;
             Ok(if counts.torn_bytes == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Err(error @ (NotVerified::Journal(ReadError::Damaged { .. }) | NotVerified::Differs(_))) => {
-            writeln!(out, "damaged: {error}")?;
-            out.flush()?;
+        Err(error) => {
+            drop(out);
+            not_verified(error)
+        }
+    }
+}
+
+/// Says what is damaged; whatever keeps it from being checked is a failure of the command.
+fn not_verified(error: NotVerified) -> Result<ExitCode, Failure> {
+    match error {
+        NotVerified::Journal(ReadError::Damaged { .. }) | NotVerified::Differs(_) => {
+            writeln!(io::stdout().lock(), "damaged: {error}")?;
             Ok(ExitCode::FAILURE)
         }
-        Err(error) => Err(error.into()),
+        NotVerified::Journal(_) | NotVerified::Unknown(_) => Err(error.into()),
     }
 }
 
 /// Checks what others keep, and says what they have.
 fn elsewhere(
     evidence: &Evidence,
-    audit: &config::Audit,
-    args: &Verify,
+    (audit, only): (&config::Audit, Option<&str>),
+    anchors: Option<&[Anchored]>,
     logs: &BTreeMap<String, LogCounts>,
 ) -> Result<String, NotVerified> {
     let mut said = String::new();
@@ -170,8 +190,8 @@ fn elsewhere(
             ));
         }
     }
-    if args.anchors {
-        let count = evidence.anchored(audit, logs, args.customer.as_deref())?;
+    if let Some(anchors) = anchors {
+        let count = evidence.anchored(anchors, logs, only)?;
         said.push_str(&format!("{count} anchored checkpoints hold\n"));
     }
     Ok(said)

@@ -74,7 +74,7 @@ impl Scene {
     }
 
     fn verify(&self) -> Result<LogCounts, String> {
-        let verified = self.evidence().verify(None, Vec::new(), |_| {});
+        let verified = self.evidence().verify(None, &[], |_| {});
         verified.map(|(_, mut logs)| logs.remove("one_spa").unwrap()).map_err(|error| error.to_string())
     }
 }
