@@ -3,6 +3,7 @@
 //! What always holds: of what is not there a table is empty; the one role is the session's login; verifiers are nowhere.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::{ArrayRef, BooleanArray, Int32Array, RecordBatch, StringArray, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -12,12 +13,45 @@ use datafusion::common::{Column, ScalarValue};
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder, lit};
+use datafusion::prelude::SessionContext;
 
 use super::dialect::ABSENT;
-use super::settings;
+use super::settings::{self, Told};
+use crate::customers::RESERVED_DATABASE;
 
 /// Columns of tables that the engine does not know: `b` boolean, `i` int4, `l` int8, `t` text, `z` timestamptz.
-const LACKING: [(&str, &str); 17] = [
+const LACKING: [(&str, &str); 25] = [
+    ("pg_seclabels", "objoid:i classoid:i objsubid:i objtype:t objnamespace:i objname:t provider:t label:t"),
+    (
+        "pg_stat_all_tables",
+        "relid:i schemaname:t relname:t seq_scan:l seq_tup_read:l idx_scan:l idx_tup_fetch:l n_tup_ins:l n_tup_upd:l \
+         n_tup_del:l n_tup_hot_upd:l n_live_tup:l n_dead_tup:l n_mod_since_analyze:l n_ins_since_vacuum:l last_vacuum:z \
+         last_autovacuum:z last_analyze:z last_autoanalyze:z vacuum_count:l autovacuum_count:l analyze_count:l \
+         autoanalyze_count:l last_seq_scan:z last_idx_scan:z n_tup_newpage_upd:l",
+    ),
+    (
+        "pg_stat_all_indexes",
+        "relid:i indexrelid:i schemaname:t relname:t indexrelname:t idx_scan:l idx_tup_read:l idx_tup_fetch:l last_idx_scan:z",
+    ),
+    (
+        "pg_stat_database",
+        "datid:i datname:t numbackends:i xact_commit:l xact_rollback:l blks_read:l blks_hit:l tup_returned:l tup_fetched:l \
+         tup_inserted:l tup_updated:l tup_deleted:l conflicts:l temp_files:l temp_bytes:l deadlocks:l checksum_failures:l \
+         blk_read_time:l blk_write_time:l session_time:l active_time:l idle_in_transaction_time:l sessions:l \
+         sessions_abandoned:l sessions_fatal:l sessions_killed:l stats_reset:z",
+    ),
+    (
+        "pg_stat_database_conflicts",
+        "datid:i datname:t confl_tablespace:l confl_lock:l confl_snapshot:l confl_bufferpin:l confl_deadlock:l \
+         confl_active_logicalslot:l",
+    ),
+    ("pg_stat_user_functions", "funcid:i schemaname:t funcname:t calls:l total_time:l self_time:l"),
+    ("pg_statio_all_sequences", "relid:i schemaname:t relname:t blks_read:l blks_hit:l"),
+    (
+        "pg_statio_all_tables",
+        "relid:i schemaname:t relname:t heap_blks_read:l heap_blks_hit:l idx_blks_read:l idx_blks_hit:l toast_blks_read:l \
+         toast_blks_hit:l tidx_blks_read:l tidx_blks_hit:l",
+    ),
     ("pg_available_extensions", "name:t default_version:t installed_version:t comment:t"),
     ("pg_cursors", "name:t statement:t is_holdable:b is_binary:b is_scrollable:b creation_time:z"),
     ("pg_group", "groname:t grosysid:i grolist:t"),
@@ -51,8 +85,9 @@ const LACKING: [(&str, &str); 17] = [
 ];
 
 /// Columns that the engine's tables lack, in the same letters, `a` for a list of texts.
-const LACKING_COLUMNS: [(&str, &str); 6] = [
-    ("pg_class", "reloptions:a tableoid:i"),
+const LACKING_COLUMNS: [(&str, &str); 7] = [
+    ("pg_class", "reloptions:a tableoid:i xmin:i"),
+    ("pg_collation", "colliculocale:t"),
     ("pg_database", "datcollversion:t"),
     ("pg_language", "tableoid:i"),
     ("pg_namespace", "tableoid:i"),
@@ -68,6 +103,9 @@ const OWNER_OID: i32 = 10;
 pub(super) struct Catalogue {
     engines: Arc<dyn SchemaProvider>,
     login: String,
+    told: Told,
+    /// Whether all objects have their numbers, or are about to get them.
+    numbered: AtomicBool,
 }
 
 fn schema(columns: &str) -> SchemaRef {
@@ -102,14 +140,22 @@ fn one(schema: SchemaRef, values: &[(&str, ArrayRef)]) -> Result<Option<Arc<dyn 
     table(schema, vec![batch])
 }
 
+/// Gives all objects their numbers, in the order of their names, so that they are the same in each session.
+async fn number(engines: &dyn SchemaProvider) -> Result<()> {
+    if let Some(classes) = engines.table("pg_class").await? {
+        SessionContext::new().read_table(classes)?.collect().await?;
+    }
+    Ok(())
+}
+
 fn has_privileges(table: &Arc<dyn TableProvider>) -> bool {
     let schema = table.schema();
     schema.fields().iter().any(|field| field.name().ends_with("acl") && *field.data_type() == DataType::Utf8)
 }
 
 impl Catalogue {
-    pub(super) fn new(engines: Arc<dyn SchemaProvider>, login: &str) -> Self {
-        Self { engines, login: login.to_owned() }
+    pub(super) fn new(engines: Arc<dyn SchemaProvider>, login: &str, told: &Told) -> Self {
+        Self { engines, login: login.to_owned(), told: told.clone(), numbered: AtomicBool::new(false) }
     }
 
     fn name(&self) -> ArrayRef {
@@ -159,13 +205,17 @@ impl Catalogue {
         for field in schema(lacking.map_or("", |(_, columns)| columns)).fields() {
             columns.push(null(field.data_type())?.alias(field.name()));
         }
-        let plan =
-            LogicalPlanBuilder::scan(name, provider_as_source(engines), None)?.project(columns)?.build()?;
+        let mut plan = LogicalPlanBuilder::scan(name, provider_as_source(engines), None)?;
+        if name == "pg_database" {
+            // There is this one.
+            plan = plan.filter(Expr::Column(Column::from_name("datname")).eq(lit(RESERVED_DATABASE)))?;
+        }
+        let plan = plan.project(columns)?.build()?;
         Ok(Some(Arc::new(ViewTable::new(plan, None))))
     }
 
-    /// `pg_settings`, with what `SHOW` knows at the begin of a session.
-    fn settings() -> Result<Option<Arc<dyn TableProvider>>> {
+    /// `pg_settings`, with what `SHOW` says at this moment.
+    fn settings(&self) -> Result<Option<Arc<dyn TableProvider>>> {
         let columns = "name:t setting:t unit:t category:t short_desc:t extra_desc:t context:t vartype:t source:t min_val:t \
                        max_val:t enumvals:a boot_val:t reset_val:t sourcefile:t sourceline:i pending_restart:b";
         let schema = schema(columns);
@@ -175,7 +225,12 @@ impl Catalogue {
         let count = settings::known().count();
         let arrays = schema.fields().iter().map(|field| match field.name().as_str() {
             "name" => texts(&|(name, _)| name),
-            "setting" | "boot_val" | "reset_val" => texts(&|(_, value)| value),
+            "setting" => {
+                let now =
+                    |(name, first): (&str, &str)| self.told.of(name).unwrap_or_else(|| first.to_owned());
+                Arc::new(StringArray::from_iter_values(settings::known().map(now)))
+            }
+            "boot_val" | "reset_val" => texts(&|(_, value)| value),
             "context" => texts(&|_| "user"),
             "vartype" => texts(&|_| "string"),
             "source" => texts(&|_| "default"),
@@ -223,7 +278,11 @@ impl SchemaProvider for Catalogue {
             return table(schema(columns), Vec::new());
         }
         if name == "pg_settings" {
-            return Self::settings();
+            return self.settings();
+        }
+        // Numbering them asks for all tables, these among them.
+        if !self.numbered.swap(true, Ordering::Relaxed) {
+            number(self.engines.as_ref()).await?;
         }
         let found = self.engines.table(name).await?;
         match found {

@@ -24,6 +24,7 @@ use datafusion_pg_catalog::pg_catalog::setup_pg_catalog;
 use super::catalogue::Catalogue;
 use super::checkpoints::CheckpointTable;
 use super::live::{LiveTable, What};
+use super::settings::Told;
 use super::tables::{LogTable, Which};
 use super::{Identity, Inner};
 use crate::customers::RESERVED_DATABASE;
@@ -35,7 +36,7 @@ const TEXT_PART: usize = 4;
 ///
 /// # Errors
 /// What DataFusion says; nothing that depends on the client.
-pub(super) async fn context(console: &Inner, identity: &Identity) -> Result<SessionContext> {
+pub(super) async fn context(console: &Inner, identity: &Identity, told: &Told) -> Result<SessionContext> {
     let memory = console.config.memory_bytes;
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(GreedyMemoryPool::new(memory)))
@@ -43,12 +44,14 @@ pub(super) async fn context(console: &Inner, identity: &Identity) -> Result<Sess
         .build_arc()?;
     let files = ObjectStoreUrl::local_filesystem();
     runtime.deregister_object_store(files.as_ref())?;
-    let config = SessionConfig::new()
+    let mut config = SessionConfig::new()
         .with_default_catalog_and_schema(RESERVED_DATABASE, "audit")
         .with_create_default_catalog_and_schema(false)
         .with_information_schema(true)
         .with_target_partitions(1)
         .with_batch_size(1024);
+    // `timestamptz` is what records have.
+    config.options_mut().execution.time_zone = Some("UTC".to_owned());
     let catalogs = Arc::new(MemoryCatalogProviderList::new());
     let state = SessionStateBuilder::new_with_default_features()
         .with_config(config)
@@ -64,9 +67,10 @@ pub(super) async fn context(console: &Inner, identity: &Identity) -> Result<Sess
     context.register_catalog(RESERVED_DATABASE, Arc::clone(&catalog));
     setup_pg_catalog(&context, RESERVED_DATABASE, EmptyContextProvider).map_err(|error| *error)?;
     if let Some(engines) = catalog.schema("pg_catalog") {
-        catalog.register_schema("pg_catalog", Arc::new(Catalogue::new(engines, &identity.login)))?;
+        catalog.register_schema("pg_catalog", Arc::new(Catalogue::new(engines, &identity.login, told)))?;
     }
     super::shims::register(&context);
+    super::functions::register(&context, told, &identity.login);
     for name in ["session_user", "current_user", "user"] {
         constant(&context, name, &identity.login);
     }

@@ -5,11 +5,14 @@
 //! cannot correlate in a column is NULL, and lists of privileges and members are empty.
 //!
 //! ```text
-//! names.rs   what PostgreSQL calls a column that has no name        nothing.rs  queries of what is not there
+//! names.rs   what PostgreSQL calls a column that has no name        nothing.rs       queries of what is not there
+//! tokens.rs  words that the parser does not read                    placeholders.rs  types of parameters
 //! ```
 
 mod names;
 mod nothing;
+mod placeholders;
+mod tokens;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -28,6 +31,7 @@ use datafusion_pg_catalog::sql::rules::{
 
 pub(super) use names::shown;
 pub(super) use nothing::{ABSENT, without_rows};
+pub(super) use placeholders::Placeholders;
 
 use super::fault::{Fault, of_parser};
 
@@ -60,18 +64,19 @@ impl Dialect {
         }
     }
 
-    /// The statements of a text, as they are to be planned. An empty text has none.
+    /// The statements of a text, as they are written. An empty text has none.
     ///
     /// # Errors
     /// 42601 and the like: it cannot be read.
-    pub(super) fn parse(&self, text: &str) -> Result<Vec<Statement>, Fault> {
+    pub(super) fn read(&self, text: &str) -> Result<Vec<Statement>, Fault> {
         let parser = Parser::new(&PostgreSqlDialect {});
-        let parsed = parser.try_with_sql(text).and_then(|mut parser| parser.parse_statements());
-        let statements = parsed.map_err(|error| of_parser(&error))?;
-        Ok(statements.into_iter().map(|statement| self.adapt(statement)).collect())
+        let parsed = tokens::tokens(text)
+            .and_then(|tokens| parser.with_tokens_with_locations(tokens).parse_statements());
+        parsed.map_err(|error| of_parser(&error))
     }
 
-    fn adapt(&self, mut statement: Statement) -> Statement {
+    /// A statement as it is to be planned.
+    pub(super) fn adapt(&self, mut statement: Statement) -> Statement {
         let is_of_catalogue = reads_catalogue_only(&statement);
         if let Statement::Query(query) = &mut statement {
             names::give(query);
@@ -144,7 +149,8 @@ mod tests {
     use super::*;
 
     fn adapted(text: &str) -> String {
-        Dialect::new().parse(text).unwrap().remove(0).to_string()
+        let dialect = Dialect::new();
+        dialect.adapt(dialect.read(text).unwrap().remove(0)).to_string()
     }
 
     #[test]
@@ -160,7 +166,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_a_syntax_error() {
-        assert_eq!(Dialect::new().parse("SELEC 1").unwrap_err().code.0, *b"42601");
-        assert!(Dialect::new().parse(" ; -- nothing").unwrap().is_empty());
+        assert_eq!(Dialect::new().read("SELEC 1").unwrap_err().code.0, *b"42601");
+        assert!(Dialect::new().read(" ; -- nothing").unwrap().is_empty());
     }
 }

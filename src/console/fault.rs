@@ -57,7 +57,8 @@ pub(super) fn of_parser(error: &ParserError) -> Fault {
 
 /// An error of the query engine. What it says of its own memory or files is put in our words.
 pub(super) fn of_engine(error: &DataFusionError) -> Fault {
-    let message = error.strip_backtrace();
+    // What the engine was doing says less than what went wrong.
+    let message = error.find_root().strip_backtrace();
     let first = message.lines().next().unwrap_or_default().to_owned();
     let code = match error.find_root() {
         DataFusionError::SQL(error, _) => return of_parser(error),

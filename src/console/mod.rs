@@ -15,6 +15,9 @@
 //! dialect.rs       PostgreSQL's ways of SQL        catalogue.rs  pg_catalog as it is here
 //! live.rs          sessions and pools as tables    words.rs      PgBouncer's SHOW
 //! wire.rs          answers as bytes                fault.rs      errors with their codes
+//! transaction.rs   what ends with a transaction    cursors.rs    DECLARE and FETCH
+//! copy.rs          COPY .. TO STDOUT               values.rs     types and values of parameters
+//! functions.rs     PostgreSQL's functions that the engine lacks
 //! ```
 
 mod aside;
@@ -23,9 +26,12 @@ mod catalogue;
 mod checkpoints;
 mod context;
 mod conversation;
+mod copy;
+mod cursors;
 mod dialect;
 mod fault;
 mod files;
+mod functions;
 mod live;
 mod prepared;
 mod reads;
@@ -36,7 +42,9 @@ mod shims;
 mod statement;
 mod stop;
 mod tables;
+mod transaction;
 mod usage;
+mod values;
 mod wire;
 mod words;
 
@@ -56,6 +64,9 @@ use scan::Source;
 
 /// Messages and answers on their way; more wait at their sender.
 const ON_THE_WAY: usize = 8;
+
+/// Answers go on in pieces of about this size.
+const PIECE_BYTES: usize = 32 << 10;
 
 /// The largest message the console takes, in bytes.
 pub const MESSAGE_BYTES_MAX: u32 = 1 << 20;
@@ -87,14 +98,19 @@ pub struct Identity {
     pub login: String,
     /// Whose records; `None`: everybody's, for an operator.
     pub customer: Option<CustomerId>,
-    /// As the client sent it.
-    pub application_name: String,
+    /// Settings that the client asked for, by the names of [`askable`].
+    pub settings: Vec<(&'static str, String)>,
     /// Sessions, backends and pools at this moment.
     pub board: Arc<Board>,
     /// Where the reads are recorded; its begin is recorded already.
     pub log: SessionLog,
     /// How durable the records of the reads are, and when.
     pub mode: AuditMode,
+}
+
+/// Names of settings that a client may ask for when its session begins.
+pub fn askable() -> impl Iterator<Item = &'static str> {
+    settings::askable()
 }
 
 /// A client's message, whole.
@@ -186,7 +202,7 @@ impl Console {
         let (outgoing, answers) = mpsc::channel(ON_THE_WAY);
         let stop = Arc::new(Stop::default());
         let settings =
-            settings::Settings::new(&identity.login, &identity.application_name, identity.customer.is_none());
+            settings::Settings::new(&identity.login, &identity.settings, identity.customer.is_none());
         let parameters = settings.reported().map(|(name, value)| (name, value.to_owned())).collect();
         let ends = conversation::Ends { incoming, outgoing, stop: Arc::clone(&stop) };
         let console = Arc::clone(&self.0);

@@ -4,20 +4,19 @@
 
 use std::sync::Arc;
 
-use arrow_pg::datatypes::df::deserialize_parameters_with_server_types;
 use arrow_pg::datatypes::into_pg_type;
 use bytes::Bytes;
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::ParamValues;
+use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::logical_expr::LogicalPlan;
 use pgwire::api::Type;
-use pgwire::api::portal::{Format, Portal as Bound};
-use pgwire::api::stmt::StoredStatement;
-use pgwire::messages::extendedquery::Bind;
+use pgwire::api::portal::Format;
 
+use super::dialect::Placeholders;
 use super::fault::{Fault, of_engine, of_wire};
 use super::run::Running;
 use super::statement::Work;
+use super::values::Known;
 use crate::protocol::fields::Fields;
 use crate::protocol::frame::FrameError;
 use crate::protocol::sqlstate::SqlState;
@@ -30,55 +29,115 @@ const PARAMETERS_MAX: usize = 1_000;
 pub(super) struct Prepared {
     pub(super) text: Arc<str>,
     pub(super) work: Work,
-    /// Types of the parameters: as the client said, else as the plan infers, else text.
+    /// As clients know them.
     pub(super) types: Vec<Type>,
-    inferred: Vec<Option<DataType>>,
+    known: Vec<Known>,
+    /// What the plan takes where it has chosen the type itself.
+    taken: Vec<Option<DataType>>,
 }
 
 impl Prepared {
-    /// `body` is the `Parse` message's.
-    pub(super) fn new(text: String, work: Work, body: &[u8]) -> Result<Self, Fault> {
-        let inferred = match &work {
-            Work::Rows(plan) | Work::Copy(plan, _) => parameters(plan)?,
-            Work::Nothing | Work::Tell(..) => Vec::new(),
-        };
-        let said = said_types(body).map_err(violation)?;
-        let count = inferred.len().max(said.len());
+    pub(super) fn new(text: String, work: Work, types: Types) -> Self {
+        let Types { said, known, taken, .. } = types;
+        let known: Vec<Known> = known.into_iter().map(|known| known.unwrap_or(Known::TEXT)).collect();
+        let wire =
+            |(at, known): (usize, &Known)| said.get(at).cloned().flatten().unwrap_or_else(|| known.wire());
+        let types = known.iter().enumerate().map(wire).collect();
+        Self { text: text.into(), work, types, known, taken }
+    }
+}
+
+/// The types of a statement's parameters: as the client said, else as the statement says, else as its plan needs them, else text.
+#[derive(Debug)]
+pub(super) struct Types {
+    said: Vec<Option<Type>>,
+    known: Vec<Option<Known>>,
+    /// Those that are written into the statement.
+    written: Vec<Option<Known>>,
+    taken: Vec<Option<DataType>>,
+}
+
+impl Types {
+    /// As far as they are known without a plan.
+    ///
+    /// # Errors
+    /// 54000: there are too many parameters.
+    pub(super) fn of(places: &Placeholders, said: &[Option<Type>]) -> Result<Self, Fault> {
+        let count = places.count.max(said.len());
         if count > PARAMETERS_MAX {
             let text = format!("a statement may have {PARAMETERS_MAX} parameters");
             return Err(Fault::new(SqlState::PROGRAM_LIMIT_EXCEEDED, text));
         }
-        let of = |at: usize| -> Result<Type, Fault> {
-            if let Some(said) = said.get(at).copied().filter(|oid| ![0, Type::UNKNOWN.oid()].contains(oid)) {
-                return Ok(Type::from_oid(said).unwrap_or(Type::TEXT));
-            }
-            match inferred.get(at).and_then(Option::as_ref) {
-                Some(inferred) => into_pg_type(inferred).map_err(of_wire),
-                None => Ok(Type::TEXT),
-            }
+        let known = |at: usize| {
+            // What was said to be a text may stand for anything that has one.
+            let said = said.get(at).and_then(Option::as_ref).map(Known::of).filter(|known| !known.is_text());
+            let limit = || places.limits.contains(&at).then(|| Known::of(&Type::INT8));
+            limit().or(said).or_else(|| places.casts.get(&at).cloned())
         };
-        let types = (0..count).map(of).collect::<Result<_, _>>()?;
-        Ok(Self { text: text.into(), work, types, inferred })
+        let known: Vec<Option<Known>> = (0..count).map(known).collect();
+        Ok(Self { said: said.to_vec(), written: known.clone(), known, taken: Vec::new() })
+    }
+
+    /// What is to be written into the statement.
+    pub(super) fn written(&self) -> &[Option<Known>] {
+        &self.written
+    }
+
+    /// Takes the others from the plan; answers whether the statement is to be planned again, with more types written into it.
+    ///
+    /// # Errors
+    /// The plan needs a type that no parameter has.
+    pub(super) fn complete(
+        &mut self,
+        places: &Placeholders,
+        plan: Option<&LogicalPlan>,
+    ) -> Result<bool, Fault> {
+        let inferred = plan.map(parameters).transpose()?.unwrap_or_default();
+        let mut again = false;
+        self.taken = vec![None; self.known.len()];
+        for (at, known) in self.known.iter_mut().enumerate().filter(|(_, known)| known.is_none()) {
+            let found = inferred.get(at).cloned().flatten();
+            let item = found.as_ref().map(into_pg_type).transpose().map_err(of_wire)?;
+            let item = item.as_ref().map_or(Known::TEXT, Known::of);
+            let is_list = places.lists.contains(&at);
+            let now = if is_list { item.list() } else { item };
+            if is_list || found.is_none() {
+                again |= plan.is_some();
+                if let Some(written) = self.written.get_mut(at) {
+                    *written = Some(now.clone());
+                }
+            } else if let Some(taken) = self.taken.get_mut(at) {
+                *taken = found;
+            }
+            *known = Some(now);
+        }
+        Ok(again)
     }
 }
 
 /// The types of `$1`, `$2`, .. as far as the plan tells them.
 fn parameters(plan: &LogicalPlan) -> Result<Vec<Option<DataType>>, Fault> {
     let types = plan.get_parameter_types().map_err(|error| of_engine(&error))?;
-    let number = |name: &str| name.trim_start_matches('$').parse::<usize>().unwrap_or(0);
-    let count = types.keys().map(|name| number(name)).max().unwrap_or(0);
-    if count > PARAMETERS_MAX {
-        return Ok(vec![None; count.min(PARAMETERS_MAX.saturating_add(1))]);
-    }
-    Ok((1..=count).map(|at| types.get(&format!("${at}")).cloned().flatten()).collect())
+    Ok((1..=PARAMETERS_MAX).map(|at| types.get(&format!("${at}")).cloned().flatten()).collect())
 }
 
-fn said_types(body: &[u8]) -> Result<Vec<u32>, FrameError> {
+/// What the client says of types in a `Parse` message; `None`: nothing.
+///
+/// # Errors
+/// 08P01: the message is not whole.
+pub(super) fn said_types(body: &[u8]) -> Result<Vec<Option<Type>>, Fault> {
+    said(body).map_err(violation)
+}
+
+fn said(body: &[u8]) -> Result<Vec<Option<Type>>, FrameError> {
     let mut fields = Fields::of(body);
     fields.cstr("statement name")?;
     fields.cstr("query")?;
     let count = fields.i16("parameter types")?;
-    (0..count).map(|_| fields.i32("parameter type").map(i32::cast_unsigned)).collect()
+    let known = |oid: u32| {
+        (oid != 0 && oid != Type::UNKNOWN.oid()).then(|| Type::from_oid(oid).unwrap_or(Type::TEXT))
+    };
+    (0..count).map(|_| fields.i32("parameter type").map(|oid| known(oid.cast_unsigned()))).collect()
 }
 
 fn violation(error: FrameError) -> Fault {
@@ -94,6 +153,11 @@ pub(super) struct Portal {
     pub(super) running: Option<Running>,
     /// A row description goes ahead of its rows: of a `Query`'s.
     pub(super) is_described: bool,
+    /// A cursor whose values are binary, whoever asks.
+    pub(super) is_binary: bool,
+    /// It outlives the transaction, and is not of an earlier one.
+    pub(super) holds: bool,
+    pub(super) is_new: bool,
 }
 
 impl Portal {
@@ -106,6 +170,9 @@ impl Portal {
             values: None,
             running: None,
             is_described: false,
+            is_binary: false,
+            holds: false,
+            is_new: false,
         }
     }
 
@@ -119,7 +186,7 @@ impl Portal {
         }
         let columns = match &prepared.work {
             Work::Rows(plan) => plan.schema().fields().len(),
-            Work::Nothing | Work::Copy(..) | Work::Tell(..) => results.len(),
+            Work::Nothing | Work::Copy(..) | Work::Open(_) | Work::Fetch(_) | Work::Tell(..) => results.len(),
         };
         for (found, most) in [(formats.len(), count), (results.len(), columns)] {
             if found > 1 && found != most {
@@ -132,20 +199,26 @@ impl Portal {
             [one] => Format::from(*one),
             many => Format::Individual(many.to_vec()),
         };
-        let values = (count > 0).then(|| decode(prepared, formats, values)).transpose()?;
+        let values = (count > 0).then(|| decode(prepared, &formats, &values)).transpose()?;
         let (text, work) = (Arc::clone(&prepared.text), prepared.work.clone());
-        Ok(Self { text, work, format, values, running: None, is_described: false })
+        Ok(Self { text, format, values, ..Self::of(work) })
     }
 }
 
-fn decode(prepared: &Prepared, formats: Vec<i16>, values: Vec<Option<Bytes>>) -> Result<ParamValues, Fault> {
-    let types: Vec<Option<Type>> = prepared.types.iter().cloned().map(Some).collect();
-    let stored = Arc::new(StoredStatement::new(String::new(), (), types));
-    let bound =
-        Bound::try_new(&Bind::new(None, None, formats, values, Vec::new()), stored).map_err(of_wire)?;
-    let inferred: Vec<Option<&DataType>> = prepared.inferred.iter().map(Option::as_ref).collect();
-    let wire: Vec<Option<&Type>> = prepared.types.iter().map(Some).collect();
-    deserialize_parameters_with_server_types(&bound, &inferred, &wire).map_err(of_wire)
+fn decode(prepared: &Prepared, formats: &[i16], values: &[Option<Bytes>]) -> Result<ParamValues, Fault> {
+    let one = |(at, sent): (usize, &Option<Bytes>)| -> Result<ScalarValue, Fault> {
+        let format = if formats.len() == 1 { formats.first() } else { formats.get(at) };
+        let is_binary = format.is_some_and(|format| *format == 1);
+        let known = prepared.known.get(at).unwrap_or(&Known::TEXT);
+        let wire = prepared.types.get(at).unwrap_or(&Type::TEXT);
+        let value = known.value(wire, sent.as_deref(), is_binary)?;
+        match prepared.taken.get(at).and_then(Option::as_ref) {
+            Some(taken) => value.cast_to(taken).map_err(|error| of_engine(&error)),
+            None => Ok(value),
+        }
+    };
+    let values: Vec<ScalarValue> = values.iter().enumerate().map(one).collect::<Result<_, _>>()?;
+    Ok(ParamValues::from(values))
 }
 
 type Read = (Vec<i16>, Vec<Option<Bytes>>, Vec<i16>);

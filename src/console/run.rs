@@ -71,7 +71,10 @@ type Given = Result<Option<RecordBatch>, Fault>;
 pub(super) struct Running {
     batches: mpsc::Receiver<Given>,
     fields: Arc<Vec<FieldInfo>>,
+    batch: Option<RecordBatch>,
     rows: Option<Encoded>,
+    /// Rows of the batch that were given.
+    at: usize,
     sent: u64,
     ended: bool,
     stopped: Stopped,
@@ -108,7 +111,27 @@ impl Running {
             // Nobody may listen any more.
             let _ = to_client.send(ended.map(|()| None)).await;
         })?;
-        Ok(Self { batches, fields, rows: None, sent: 0, ended: false, stopped })
+        Ok(Self { batches, fields, batch: None, rows: None, at: 0, sent: 0, ended: false, stopped })
+    }
+
+    /// The columns, in their formats.
+    pub(super) fn fields(&self) -> Arc<Vec<FieldInfo>> {
+        Arc::clone(&self.fields)
+    }
+
+    /// From the next row on, values come in these formats.
+    pub(super) fn encode_as(&mut self, fields: Arc<Vec<FieldInfo>>) {
+        let is_same = self.fields.iter().zip(fields.iter()).all(|(old, new)| old.format() == new.format());
+        if is_same {
+            return;
+        }
+        self.fields = fields;
+        if let Some(batch) = &self.batch {
+            let rest = batch.slice(self.at, batch.num_rows().saturating_sub(self.at));
+            self.rows = Some(encode_recordbatch(Arc::clone(&self.fields), rest.clone()));
+            self.batch = Some(rest);
+            self.at = 0;
+        }
     }
 
     /// The next row; `None` behind the last.
@@ -116,6 +139,7 @@ impl Running {
         loop {
             if let Some(row) = self.rows.as_mut().and_then(Iterator::next) {
                 self.sent = self.sent.saturating_add(1);
+                self.at = self.at.saturating_add(1);
                 let most = limits.console.config.rows_max;
                 if self.sent > most {
                     let text = format!("the query returns more than {most} rows (console.rows_max)");
@@ -128,7 +152,10 @@ impl Running {
             }
             let given = limits.within(self.batches.recv()).await?.ok_or_else(aside::broken)??;
             self.ended = given.is_none();
-            self.rows = given.map(|batch| -> Encoded { encode_recordbatch(Arc::clone(&self.fields), batch) });
+            self.at = 0;
+            self.batch = given;
+            let batch = self.batch.clone();
+            self.rows = batch.map(|batch| -> Encoded { encode_recordbatch(Arc::clone(&self.fields), batch) });
         }
     }
 }

@@ -1,4 +1,6 @@
 //! `SET` and `SHOW`: what drivers and tools set in passing, kept for the session and without effect on what it may see.
+//!
+//! What always holds: what says what is cannot be set, neither by `SET` nor at the begin of a session.
 
 #![expect(
     clippy::wildcard_enum_match_arm,
@@ -6,13 +8,13 @@
 )]
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::prelude::SessionContext;
-use datafusion::sql::sqlparser::ast::Set;
+use datafusion::sql::sqlparser::ast::{ContextModifier, Reset, Set, TransactionMode};
 
 use super::fault::{Fault, of_engine};
 use super::statement::{Effect, Work};
@@ -74,19 +76,51 @@ pub(super) fn known() -> impl Iterator<Item = (&'static str, &'static str)> {
     KNOWN.iter().map(|(name, first, _)| (*name, *first))
 }
 
-/// A session's settings.
+/// Names of settings that a client may ask for when its session begins.
+pub(super) fn askable() -> impl Iterator<Item = &'static str> {
+    let is_askable = |(name, _, reported): &(&str, &str, bool)| {
+        let is_write = name.ends_with("transaction_read_only");
+        *name == "application_name" || !(*reported || is_write || FIXED.contains(name))
+    };
+    KNOWN.iter().filter(move |known| is_askable(known)).map(|(name, _, _)| *name)
+}
+
+/// What a session's settings are at this moment, for functions and tables that show them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Told(Arc<RwLock<BTreeMap<String, String>>>);
+
+impl Told {
+    pub(super) fn tell(&self, settings: &Settings) {
+        let all = settings.all().map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = all;
+    }
+
+    /// The value of a setting, whatever its letters; `None`: there is none.
+    pub(super) fn of(&self, name: &str) -> Option<String> {
+        let told = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        told.get(&name.to_ascii_lowercase()).cloned()
+    }
+}
+
+/// A session's settings, by their names in small letters.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
+    /// As the session began.
+    begin: BTreeMap<String, String>,
+    /// As they are when the transaction has ended.
+    lasting: BTreeMap<String, String>,
     values: BTreeMap<String, String>,
     is_operator: bool,
 }
 
 impl Settings {
-    pub(super) fn new(login: &str, application_name: &str, is_operator: bool) -> Self {
-        let mut settings = Self { values: BTreeMap::new(), is_operator };
-        settings.put("session_authorization", login);
-        settings.put("application_name", application_name);
-        settings
+    /// `asked`: names of [`askable`] and their values, as the client sent them when it came.
+    pub(super) fn new(login: &str, asked: &[(&'static str, String)], is_operator: bool) -> Self {
+        let own = ("session_authorization", login);
+        let asked = asked.iter().map(|(name, value)| (*name, value.as_str()));
+        let all = asked.chain([own]).map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()));
+        let begin: BTreeMap<String, String> = all.collect();
+        Self { lasting: begin.clone(), values: begin.clone(), begin, is_operator }
     }
 
     /// Whether everybody's records are shown.
@@ -94,8 +128,39 @@ impl Settings {
         self.is_operator
     }
 
-    pub(super) fn put(&mut self, name: &str, value: &str) {
-        self.values.insert(name.to_ascii_lowercase(), value.to_owned());
+    /// Sets it; where it is local, until the end of the transaction.
+    pub(super) fn put(&mut self, name: &str, value: &str, is_local: bool) {
+        let name = name.to_ascii_lowercase();
+        if !is_local {
+            self.lasting.insert(name.clone(), value.to_owned());
+        }
+        self.values.insert(name, value.to_owned());
+    }
+
+    /// Sets it to what it was at the begin of the session; `None`: all.
+    pub(super) fn reset(&mut self, name: Option<&str>) {
+        let Some(name) = name else {
+            self.lasting.clone_from(&self.begin);
+            self.values.clone_from(&self.begin);
+            return;
+        };
+        let name = name.to_ascii_lowercase();
+        for values in [&mut self.lasting, &mut self.values] {
+            match self.begin.get(&name) {
+                Some(value) => values.insert(name.clone(), value.clone()),
+                None => values.remove(&name),
+            };
+        }
+    }
+
+    /// Forgets what was set for the transaction only.
+    pub(super) fn end_local(&mut self) {
+        self.values.clone_from(&self.lasting);
+    }
+
+    /// All settings and their values.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        KNOWN.iter().map(|(name, first, _)| (*name, self.of(name, first)))
     }
 
     /// What a server reports at the begin of a session and when it changes.
@@ -152,14 +217,25 @@ fn unknown(name: &str) -> Fault {
 
 /// `SET`: of known settings only, and none that says what is.
 pub(super) fn set(set: Set) -> Result<Work, Fault> {
+    let mut is_local = false;
     let (name, value) = match set {
-        Set::SingleAssignment { variable, values, .. } => {
+        Set::SingleAssignment { scope, variable, values, .. } => {
+            is_local = scope == Some(ContextModifier::Local);
             let values: Vec<String> = values.iter().map(|value| plain(&value.to_string())).collect();
             (plain(&variable.to_string()), values.join(", "))
         }
-        Set::SetTimeZone { value, .. } => ("TimeZone".to_owned(), plain(&value.to_string())),
+        Set::SetTimeZone { local, value } => {
+            is_local = local;
+            ("TimeZone".to_owned(), plain(&value.to_string()))
+        }
         Set::SetNames { charset_name, .. } => ("client_encoding".to_owned(), charset_name.value),
-        Set::SetTransaction { .. } => return Ok(Work::Tell("SET", Effect::None)),
+        Set::SetTransaction { modes, session, .. } => {
+            return Ok(Work::Tell(
+                "SET",
+                if session { Effect::None } else { Effect::Modes(self::modes(&modes)) },
+            ));
+        }
+        Set::SetNamesDefault {} => ("client_encoding".to_owned(), "UTF8".to_owned()),
         Set::SetSessionAuthorization(_) | Set::SetRole { .. } => {
             return Err(Fault::new(SqlState::INSUFFICIENT_PRIVILEGE, "permission denied to set role"));
         }
@@ -184,7 +260,36 @@ pub(super) fn set(set: Set) -> Result<Work, Fault> {
         return Err(Fault::new(SqlState::READ_ONLY_TRANSACTION, text));
     }
     let value = if *known == "client_encoding" { "UTF8".to_owned() } else { value };
-    Ok(Work::Tell("SET", Effect::Set((*known).to_owned(), value)))
+    if value.eq_ignore_ascii_case("default") {
+        return Ok(Work::Tell("SET", Effect::Reset(Some((*known).to_owned()))));
+    }
+    Ok(Work::Tell("SET", Effect::Set { name: (*known).to_owned(), value, is_local }))
+}
+
+/// Modes of a transaction, as settings.
+pub(super) fn modes(modes: &[TransactionMode]) -> Vec<(&'static str, String)> {
+    let isolation = modes.iter().filter_map(|mode| match mode {
+        TransactionMode::IsolationLevel(level) => {
+            Some(("transaction_isolation", level.to_string().to_ascii_lowercase()))
+        }
+        // Whatever is asked for, nothing is written.
+        TransactionMode::AccessMode(_) => None,
+    });
+    isolation.collect()
+}
+
+/// `RESET` of a known setting.
+///
+/// # Errors
+/// 42704: it is not known.
+pub(super) fn reset(reset: &Reset) -> Result<Work, Fault> {
+    let Reset::ConfigurationParameter(name) = reset else {
+        return Ok(Work::Tell("RESET", Effect::Reset(None)));
+    };
+    let name = plain(&name.to_string());
+    let known = KNOWN.iter().find(|(known, _, _)| known.eq_ignore_ascii_case(&name));
+    let (known, _, _) = known.ok_or_else(|| unknown(&name))?;
+    Ok(Work::Tell("RESET", Effect::Reset(Some((*known).to_owned()))))
 }
 
 fn denied(name: &str) -> Fault {

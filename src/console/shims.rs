@@ -13,8 +13,9 @@ use datafusion::logical_expr::{
 use datafusion::prelude::SessionContext;
 
 /// Answer NULL: nothing is described, and there are no views, indexes, rules or functions of anybody's.
-const NOTHING: [&str; 27] = [
+const NOTHING: [&str; 28] = [
     "obj_description",
+    "pg_advisory_unlock_all",
     "col_description",
     "shobj_description",
     "pg_get_viewdef",

@@ -11,8 +11,12 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as Planned;
-use datafusion::sql::sqlparser::ast::{CopySource, CopyTarget, Query, SetExpr, Statement};
+use datafusion::sql::sqlparser::ast::{
+    CloseCursor, CopySource, CopyTarget, DiscardObject, Query, SetExpr, Statement,
+};
 
+use super::copy::CopyForm;
+use super::cursors::{self, Fetching, Opening};
 use super::dialect;
 use super::fault::{Fault, of_engine};
 use super::settings;
@@ -28,26 +32,56 @@ pub(super) enum Work {
     Rows(LogicalPlan),
     /// Gives rows as `COPY .. TO STDOUT` does.
     Copy(LogicalPlan, CopyForm),
+    /// Opens a cursor.
+    Open(Box<Opening>),
+    /// Gives rows of a cursor.
+    Fetch(Fetching),
     /// Answers with a tag.
     Tell(&'static str, Effect),
-}
-
-/// How `COPY` writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct CopyForm {
-    pub(super) csv: bool,
-    pub(super) header: bool,
-    pub(super) delimiter: u8,
 }
 
 /// What a statement changes in its session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Effect {
     None,
-    Begin,
-    End,
-    Set(String, String),
+    /// Begins a transaction, with these settings.
+    Begin(Vec<(&'static str, String)>),
+    /// Settings of the transaction.
+    Modes(Vec<(&'static str, String)>),
+    Commit,
+    Rollback,
+    Savepoint(String),
+    Release(String),
+    BackTo(String),
+    Set {
+        name: String,
+        value: String,
+        is_local: bool,
+    },
+    /// `None`: all settings.
+    Reset(Option<String>),
+    /// `None`: all prepared statements.
     Deallocate(Option<String>),
+    /// `None`: all cursors.
+    Close(Option<String>),
+    /// Everything is as it was at the begin.
+    Discard,
+}
+
+impl Work {
+    /// The plan of what it shows, or of what it opens.
+    pub(super) const fn plan(&self) -> Option<&LogicalPlan> {
+        match self {
+            Self::Rows(plan) | Self::Copy(plan, _) => Some(plan),
+            Self::Open(opening) => Some(&opening.plan),
+            Self::Nothing | Self::Fetch(_) | Self::Tell(..) => None,
+        }
+    }
+}
+
+/// Whether a statement is one that a failed transaction still takes.
+pub(super) const fn leaves_failed(statement: &Statement) -> bool {
+    matches!(statement, Statement::Commit { .. } | Statement::Rollback { .. })
 }
 
 /// What a statement does, or why it may not.
@@ -78,19 +112,64 @@ pub(super) async fn prepare(
         Statement::Copy { source, to: true, target: CopyTarget::Stdout, options, legacy_options, .. } => {
             let query = match source {
                 CopySource::Query(query) => query,
-                CopySource::Table { table_name, .. } => {
-                    parsed(context, &format!("SELECT * FROM {table_name}"))?
+                CopySource::Table { table_name, columns } => {
+                    let columns: Vec<String> = columns.iter().map(ToString::to_string).collect();
+                    let columns = if columns.is_empty() { "*".to_owned() } else { columns.join(", ") };
+                    parsed(context, &format!("SELECT {columns} FROM {table_name}"))?
                 }
             };
-            let form = copy_form(&options, &legacy_options)?;
+            let form = CopyForm::asked(&options, &legacy_options)?;
             match Box::pin(rows(context, Statement::Query(query))).await? {
                 Work::Rows(plan) => Ok(Work::Copy(plan, form)),
                 other => Ok(other),
             }
         }
-        Statement::StartTransaction { .. } => Ok(Work::Tell("BEGIN", Effect::Begin)),
-        Statement::Commit { .. } => Ok(Work::Tell("COMMIT", Effect::End)),
-        Statement::Rollback { savepoint: None, .. } => Ok(Work::Tell("ROLLBACK", Effect::End)),
+        Statement::Declare { stmts } => match stmts.into_iter().next() {
+            Some(declare) => {
+                let (name, is_binary, holds, query) = cursors::declared(declare)?;
+                match Box::pin(rows(context, Statement::Query(query))).await? {
+                    Work::Rows(plan) => Ok(Work::Open(Box::new(Opening { name, plan, is_binary, holds }))),
+                    other => Ok(other),
+                }
+            }
+            None => Ok(Work::Nothing),
+        },
+        Statement::Fetch { name, direction, into, .. } => {
+            Ok(Work::Fetch(cursors::fetching(&name, &direction, into.as_ref())?))
+        }
+        Statement::Close { cursor: CloseCursor::Specific { name } } => {
+            Ok(Work::Tell("CLOSE CURSOR", Effect::Close(Some(cursors::called(&name)))))
+        }
+        Statement::Close { cursor: CloseCursor::All } => {
+            Ok(Work::Tell("CLOSE CURSOR ALL", Effect::Close(None)))
+        }
+        other => Box::pin(of_session(context, known, other)).await,
+    }
+}
+
+/// What a statement that reads nothing of the log does.
+async fn of_session(
+    context: &SessionContext,
+    known: &settings::Settings,
+    statement: Statement,
+) -> Result<Work, Fault> {
+    match statement {
+        Statement::StartTransaction { modes, begin, .. } => {
+            let tag = if begin { "BEGIN" } else { "START TRANSACTION" };
+            Ok(Work::Tell(tag, Effect::Begin(settings::modes(&modes))))
+        }
+        Statement::Commit { .. } => Ok(Work::Tell("COMMIT", Effect::Commit)),
+        Statement::Rollback { savepoint: None, .. } => Ok(Work::Tell("ROLLBACK", Effect::Rollback)),
+        Statement::Rollback { savepoint: Some(name), .. } => {
+            Ok(Work::Tell("ROLLBACK", Effect::BackTo(cursors::called(&name))))
+        }
+        Statement::Savepoint { name } => {
+            Ok(Work::Tell("SAVEPOINT", Effect::Savepoint(cursors::called(&name))))
+        }
+        Statement::ReleaseSavepoint { name } => {
+            Ok(Work::Tell("RELEASE", Effect::Release(cursors::called(&name))))
+        }
+        Statement::UNLISTEN { .. } => Ok(Work::Tell("UNLISTEN", Effect::None)),
         Statement::Set(set) => settings::set(set),
         Statement::ShowVariable { variable } => {
             let words: Vec<String> = variable.iter().map(|word| word.value.clone()).collect();
@@ -110,9 +189,19 @@ pub(super) async fn prepare(
             let name = (!name.value.eq_ignore_ascii_case("all")).then_some(name.value);
             Ok(Work::Tell("DEALLOCATE", Effect::Deallocate(name)))
         }
-        Statement::Discard { .. } => Ok(Work::Tell("DISCARD ALL", Effect::Deallocate(None))),
-        Statement::Reset(_) => Ok(Work::Tell("RESET", Effect::None)),
-        Statement::Close { .. } => Ok(Work::Tell("CLOSE CURSOR", Effect::None)),
+        Statement::Discard { object_type: DiscardObject::ALL } => {
+            Ok(Work::Tell("DISCARD ALL", Effect::Discard))
+        }
+        Statement::Discard { object_type: DiscardObject::PLANS } => {
+            Ok(Work::Tell("DISCARD PLANS", Effect::None))
+        }
+        Statement::Discard { object_type: DiscardObject::SEQUENCES } => {
+            Ok(Work::Tell("DISCARD SEQUENCES", Effect::None))
+        }
+        Statement::Discard { object_type: DiscardObject::TEMP } => {
+            Ok(Work::Tell("DISCARD TEMP", Effect::None))
+        }
+        Statement::Reset(statement) => settings::reset(&statement.reset),
         other => Err(read_only(&other)),
     }
 }
@@ -213,43 +302,4 @@ fn read_only(statement: &Statement) -> Fault {
     let name =
         second.map_or_else(|| first.clone(), |second| format!("{first} {}", second.to_ascii_uppercase()));
     Fault::new(SqlState::READ_ONLY_TRANSACTION, format!("cannot execute {name} in a read-only transaction"))
-}
-
-fn copy_form(
-    options: &[datafusion::sql::sqlparser::ast::CopyOption],
-    legacy: &[datafusion::sql::sqlparser::ast::CopyLegacyOption],
-) -> Result<CopyForm, Fault> {
-    use datafusion::sql::sqlparser::ast::{CopyLegacyCsvOption, CopyLegacyOption, CopyOption};
-    let mut form = CopyForm { csv: false, header: false, delimiter: 0 };
-    let unknown = || Fault::new(SqlState::FEATURE_NOT_SUPPORTED, "this option of COPY is not supported");
-    let byte = |c: char| u8::try_from(c).ok().filter(u8::is_ascii).ok_or_else(unknown);
-    for option in options {
-        match option {
-            CopyOption::Format(name) if name.value.eq_ignore_ascii_case("csv") => form.csv = true,
-            CopyOption::Format(name) if name.value.eq_ignore_ascii_case("text") => form.csv = false,
-            CopyOption::Header(header) => form.header = *header,
-            CopyOption::Delimiter(c) => form.delimiter = byte(*c)?,
-            _ => return Err(unknown()),
-        }
-    }
-    for option in legacy {
-        match option {
-            CopyLegacyOption::Csv(options) => {
-                form.csv = true;
-                for option in options {
-                    match option {
-                        CopyLegacyCsvOption::Header => form.header = true,
-                        _ => return Err(unknown()),
-                    }
-                }
-            }
-            CopyLegacyOption::Header => form.header = true,
-            CopyLegacyOption::Delimiter(c) => form.delimiter = byte(*c)?,
-            _ => return Err(unknown()),
-        }
-    }
-    if form.delimiter == 0 {
-        form.delimiter = if form.csv { b',' } else { b'\t' };
-    }
-    Ok(form)
 }

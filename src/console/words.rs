@@ -1,7 +1,8 @@
 //! PgBouncer's words: `SHOW POOLS` and its siblings, as queries of the tables in schema `live`.
 //!
 //! What always holds: the columns of an answer are PgBouncer's, with its types, in its order. Operators see databases as
-//! `<customer>/<database>`, for two customers may have one of the same name; auditors see their customer's plain names.
+//! `<customer>/<database>`, for two customers may have one of the same name; auditors see their customer's plain names. As at PgBouncer, the
+//! database `pgbouncer` is among the operators' pools and databases, so that there are some: exporters take none for a failure.
 
 use super::live::What;
 
@@ -25,7 +26,8 @@ pub(super) fn query(word: &str, is_operator: bool) -> Option<String> {
         }
     };
     let columns: Vec<String> = what.names().map(column).collect();
-    Some(format!("SELECT {} FROM live.{word}", columns.join(", ")))
+    let own = is_operator.then(|| what.own_row()).flatten().map(|row| format!(" UNION ALL SELECT {row}"));
+    Some(format!("SELECT {} FROM live.{word}{}", columns.join(", "), own.unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -42,6 +44,10 @@ mod tests {
                 "SELECT customer || '/' || \"database\" AS \"database\", \"user\", \"cl_active\""
             )
         );
+        assert!(pools.ends_with("FROM live.pools UNION ALL SELECT 'pgbouncer', 'pgbouncer', CAST(1 AS INT), CAST(0 AS INT), \
+             CAST(0 AS INT), CAST(0 AS INT), CAST(0 AS INT), CAST(0 AS INT), CAST(0 AS INT), CAST(0 AS INT), CAST(0 AS INT), \
+             CAST(0 AS INT), CAST(0 AS INT), CAST(0 AS INT), CAST(0 AS INT), 'statement', CAST(NULL AS TEXT)"), "{pools}");
+        assert!(!query("clients", true).unwrap().contains("UNION"));
         assert_eq!(query("everything", true), None);
     }
 }

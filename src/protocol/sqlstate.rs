@@ -29,12 +29,18 @@ states! {
     FEATURE_NOT_SUPPORTED = b"0A000";
     /// data_exception
     DATA_EXCEPTION = b"22000";
+    /// numeric_value_out_of_range
+    NUMERIC_VALUE_OUT_OF_RANGE = b"22003";
     /// invalid_parameter_value
     INVALID_PARAMETER_VALUE = b"22023";
+    /// invalid_text_representation
+    INVALID_TEXT_REPRESENTATION = b"22P02";
     /// active_sql_transaction
     ACTIVE_SQL_TRANSACTION = b"25001";
     /// read_only_sql_transaction
     READ_ONLY_TRANSACTION = b"25006";
+    /// no_active_sql_transaction
+    NO_ACTIVE_TRANSACTION = b"25P01";
     /// in_failed_sql_transaction
     IN_FAILED_TRANSACTION = b"25P02";
     /// idle_in_transaction_session_timeout
@@ -45,6 +51,8 @@ states! {
     INVALID_PASSWORD = b"28P01";
     /// invalid_catalog_name: the database does not exist
     INVALID_CATALOG_NAME = b"3D000";
+    /// invalid_savepoint_specification
+    INVALID_SAVEPOINT = b"3B001";
     /// invalid_sql_statement_name
     INVALID_STATEMENT_NAME = b"26000";
     /// invalid_cursor_name: no such portal
@@ -61,6 +69,8 @@ states! {
     UNDEFINED_FUNCTION = b"42883";
     /// undefined_table
     UNDEFINED_TABLE = b"42P01";
+    /// duplicate_cursor
+    DUPLICATE_CURSOR = b"42P03";
     /// duplicate_prepared_statement
     DUPLICATE_STATEMENT = b"42P05";
     /// insufficient_privilege

@@ -24,9 +24,10 @@ use crate::console::{self, Answer, Identity, Line, MESSAGE_BYTES_MAX, Message};
 use crate::customers::{RESERVED_DATABASE, Timeouts};
 use crate::ids::SessionId;
 use crate::protocol::frame::{self, Split};
+use crate::protocol::startup::Startup;
 use crate::protocol::tag::frontend;
 use crate::protocol::write;
-use crate::routing::Reading;
+use crate::routing::{Reading, value_of};
 use crate::stream::Stream;
 use crate::telemetry;
 
@@ -63,7 +64,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, mut arrived: Arrived, entered: E
     let identity = Identity {
         login: reading.proof().login().to_string(),
         customer: customer.map(|customer| customer.id.clone()),
-        application_name,
+        settings: asked(&arrived.startup),
         board: Arc::clone(shared.pools.board()),
         log,
         mode: customer.map_or(default, |customer| customer.audit_mode(default)),
@@ -106,6 +107,13 @@ pub(super) async fn serve(shared: &Arc<Shared>, mut arrived: Arrived, entered: E
             let _ = timeout(FAREWELL, stream.shutdown()).await;
         }
     }
+}
+
+/// Settings that the startup asks for, as parameters or as options.
+fn asked(startup: &Startup) -> Vec<(&'static str, String)> {
+    let options = startup.get("options").unwrap_or_default();
+    let value = |name: &str| startup.get(name).map(str::to_owned).or_else(|| value_of(options, name));
+    console::askable().filter_map(|name| Some((name, value(name)?))).collect()
 }
 
 fn idle_of(limits: &crate::config::Limits) -> Timeouts {

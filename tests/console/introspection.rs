@@ -64,7 +64,7 @@ fn what_tools_ask_of_the_catalogue_is_answered_with_the_columns_they_look_for() 
 }
 
 #[test]
-fn jdbc_finds_schemas_tables_columns_and_keys() {
+fn jdbc_finds_schemas_tables_columns_and_keys_and_fetches_rows_in_parts() {
     let house = House::new();
     let login = house.auditor(&house.one);
     let mut command = Command::new("java");
@@ -88,6 +88,9 @@ fn jdbc_finds_schemas_tables_columns_and_keys() {
         "audit|statements|text|12|text|",
         "getPrimaryKeys: table_cat table_schem table_name column_name key_seq pk_name = 0",
         "text text false",
+        "fetched 17",
+        "recorded 1",
+        "refused 42703",
     ] {
         assert!(told.contains(expected), "{expected}: {told}");
     }

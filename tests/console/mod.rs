@@ -1,5 +1,6 @@
 //! The database `onevault`: who gets in, what they see, what they may not do, and that it is on record.
 
+mod drivers;
 mod gist;
 mod hostile;
 mod introspection;

@@ -6,7 +6,9 @@ use serde_json::json;
 
 use super::{House, refused};
 use crate::support::messages;
+use crate::support::postgres::{ANY, Postgres};
 use crate::support::transcript::lines;
+use crate::support::vault::{Customer, Options, Vault};
 use crate::support::wire::{Login, Wire};
 
 /// Names and types of PgBouncer 1.24: `s` text, `i` int4, `N` numeric.
@@ -124,7 +126,8 @@ fn clients_servers_and_pools_are_those_of_the_process_and_auditors_see_their_cus
         "t"
     );
     let mut olga = house.vault.enter(&house.operator());
-    let mut both = [format!("{} {}", name(one), 5), format!("{} {}", name(two), 1)];
+    // The console's own is there from the begin.
+    let mut both = [format!("{} {}", name(one), 5), format!("{} {}", name(two), 1), "pgbouncer 0".to_owned()];
     both.sort();
     let both: Vec<&str> = both.iter().map(String::as_str).collect();
     assert_eq!(told(&mut olga, "STATS", &["database", "total_query_count"], &both), both);
@@ -132,6 +135,22 @@ fn clients_servers_and_pools_are_those_of_the_process_and_auditors_see_their_cus
     assert_eq!(audrey.value("SELECT items FROM live.lists WHERE list = 'pools'"), "1");
     assert_eq!(audrey.value("SELECT count(*) FROM live.config"), "0");
     assert_eq!(olga.value("SELECT value FROM live.config WHERE key = 'pool_mode'"), "transaction");
+}
+
+#[test]
+fn there_are_pools_and_databases_for_exporters_before_anybody_came() {
+    let tenant = Postgres::shared(ANY).tenant("unvisited");
+    let operators = json!({ "operators": [{ "login": "olga", "verifier": tenant.verifier() }] });
+    let vault = Vault::start(Options::new(&[Customer::of(&tenant)]).with(operators));
+    let mut olga = vault.enter(&Login::new("olga", &tenant.password, "pgbouncer"));
+    let own = ["pgbouncer pgbouncer 1 statement"];
+    assert_eq!(told(&mut olga, "POOLS", &["database", "user", "cl_active", "pool_mode"], &own), own);
+    assert_eq!(told(&mut olga, "STATS", &["database", "total_sent"], &["pgbouncer 0"]), ["pgbouncer 0"]);
+    assert_eq!(
+        told(&mut olga, "DATABASES", &["name", "database"], &["pgbouncer pgbouncer"]),
+        ["pgbouncer pgbouncer"]
+    );
+    assert_eq!(olga.value("SELECT count(*) FROM live.pools"), "0");
 }
 
 #[test]

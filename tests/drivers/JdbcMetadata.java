@@ -1,8 +1,12 @@
 import java.sql.Connection;
 import java.sql.DatabaseMetaData;
 import java.sql.DriverManager;
+import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.ResultSetMetaData;
+import java.sql.SQLException;
+import java.sql.Savepoint;
+import java.time.OffsetDateTime;
 import java.util.Properties;
 
 /** What a tool on JDBC asks of a database before it shows it; prints each answer's columns and how many rows came. */
@@ -79,6 +83,44 @@ public final class JdbcMetadata {
                             + columns.getColumnTypeName(at) + " " + columns.isAutoIncrement(at));
                 }
             }
+        }
+        try (Connection connection = DriverManager.getConnection(url, properties)) {
+            connection.setReadOnly(true);
+            connection.setAutoCommit(false);
+            connection.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
+            try (PreparedStatement walk = connection.prepareStatement(
+                    "SELECT value FROM generate_series(1, 7) WHERE value <> ? AND value <= ?")) {
+                walk.setInt(1, 4);
+                walk.setLong(2, 6);
+                walk.setFetchSize(2);
+                int sum = 0;
+                try (ResultSet rows = walk.executeQuery()) {
+                    while (rows.next()) {
+                        sum += rows.getInt(1);
+                        connection.createStatement().executeQuery("SELECT 1").close();
+                    }
+                }
+                System.out.println("fetched " + sum);
+            }
+            try (PreparedStatement times = connection.prepareStatement(
+                    "SELECT count(*) FROM audit.statements WHERE time > ? AND outcome = ANY (?) AND kind = ?")) {
+                times.setObject(1, OffsetDateTime.now().minusHours(1));
+                times.setArray(2, connection.createArrayOf("text", new String[] {"ok", "error"}));
+                times.setString(3, "query");
+                try (ResultSet rows = times.executeQuery()) {
+                    rows.next();
+                    System.out.println("recorded " + rows.getInt(1));
+                }
+            }
+            Savepoint before = connection.setSavepoint();
+            try {
+                connection.createStatement().executeQuery("SELECT nothing");
+            } catch (SQLException expected) {
+                System.out.println("refused " + expected.getSQLState());
+            }
+            connection.rollback(before);
+            connection.createStatement().executeQuery("SELECT 1").close();
+            connection.commit();
         }
         if (failures > 0) {
             System.exit(1);

@@ -191,7 +191,10 @@ mod tests {
     use crate::console::dialect::Dialect;
 
     fn named(text: &str) -> Vec<String> {
-        let Statement::Query(query) = Dialect::new().parse(text).unwrap().remove(0) else { panic!("{text}") };
+        let dialect = Dialect::new();
+        let Statement::Query(query) = dialect.adapt(dialect.read(text).unwrap().remove(0)) else {
+            panic!("{text}")
+        };
         let SetExpr::Select(select) = *query.body else { panic!("{text}") };
         let name = |item: &SelectItem| match item {
             SelectItem::UnnamedExpr(expr) => name(expr).unwrap(),

@@ -20,7 +20,15 @@ use datafusion::sql::sqlparser::parser::Parser;
 use super::{is_catalogue, last};
 
 /// Tables of the catalogue that are empty: there is nothing of the kind.
-pub(in crate::console) const ABSENT: [&str; 62] = [
+pub(in crate::console) const ABSENT: [&str; 70] = [
+    "pg_seclabels",
+    "pg_stat_all_indexes",
+    "pg_stat_all_tables",
+    "pg_stat_database",
+    "pg_stat_database_conflicts",
+    "pg_stat_user_functions",
+    "pg_statio_all_sequences",
+    "pg_statio_all_tables",
     "pg_attrdef",
     "pg_auth_members",
     "pg_available_extensions",
@@ -172,10 +180,34 @@ fn folded(expr: &Expr, is_of_catalogue: bool) -> Option<Expr> {
             "name" | "\"char\"" | "cstring" => parsed(&format!("CAST({inner} AS TEXT)")),
             _ => None,
         },
+        // The part of a text that fits a pattern.
+        Expr::Substring { expr: inner, substring_from: Some(from), substring_for: None, .. }
+            if is_text(&from.to_string()) =>
+        {
+            parsed(&format!("array_element(regexp_match({inner}, {from}), 1)"))
+        }
+        Expr::Like { negated, any: false, expr: inner, pattern, escape_char: Some(escape) } => {
+            escaped("LIKE", *negated, inner, pattern, &escape.to_string())
+        }
+        Expr::ILike { negated, any: false, expr: inner, pattern, escape_char: Some(escape) } => {
+            escaped("ILIKE", *negated, inner, pattern, &escape.to_string())
+        }
         // What is in a row of an index.
         Expr::CompoundFieldAccess { root, .. } if is_expanded(root) => parsed("CAST(NULL AS INT)"),
         _ => None,
     }
+}
+
+/// A comparison with a pattern whose character of escape is not the backslash, with one where it is.
+fn escaped(word: &str, negated: bool, expr: &Expr, pattern: &Expr, escape: &str) -> Option<Expr> {
+    if escape == r"'\'" || !is_text(escape) || escape.chars().count() != 3 {
+        return None;
+    }
+    let twice = escape.trim_matches('\'').repeat(2);
+    let own = format!(r"replace({pattern}, '\', '\\')");
+    let marked = format!(r"replace(replace({own}, '{twice}', chr(1)), {escape}, '\')");
+    let not = if negated { "NOT " } else { "" };
+    parsed(&format!("({expr} {not}{word} replace({marked}, chr(1), {escape}))"))
 }
 
 /// A type without its schema.
@@ -401,7 +433,8 @@ mod tests {
     use crate::console::dialect::Dialect;
 
     fn adapted(text: &str) -> Statement {
-        Dialect::new().parse(text).unwrap().remove(0)
+        let dialect = Dialect::new();
+        dialect.adapt(dialect.read(text).unwrap().remove(0))
     }
 
     #[test]

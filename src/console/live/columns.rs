@@ -123,6 +123,22 @@ const CONFIG: Columns =
     &[("key", Kind::Text), ("value", Kind::Text), ("default", Kind::Text), ("changeable", Kind::Text)];
 
 impl What {
+    /// The row of the console's own database in SQL; `None`: there is none.
+    pub(in crate::console) fn own_row(self) -> Option<String> {
+        if !matches!(self, Self::Pools | Self::Stats | Self::Databases) {
+            return None;
+        }
+        let value = |(name, kind): &(&'static str, Kind)| match (*name, kind) {
+            ("database" | "user" | "name" | "force_user", _) => "'pgbouncer'",
+            ("pool_mode", _) => "'statement'",
+            ("cl_active" | "current_client_connections", _) => "CAST(1 AS INT)",
+            (_, Kind::Text) => "CAST(NULL AS TEXT)",
+            (_, Kind::Int4) => "CAST(0 AS INT)",
+            (_, Kind::Numeric) => "CAST(0 AS DECIMAL(38,0))",
+        };
+        Some(self.columns().iter().map(value).collect::<Vec<_>>().join(", "))
+    }
+
     pub(in crate::console) const ALL: [Self; 7] =
         [Self::Pools, Self::Clients, Self::Servers, Self::Stats, Self::Databases, Self::Lists, Self::Config];
 
