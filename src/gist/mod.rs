@@ -82,5 +82,6 @@ const fn read(_: &str) -> Result<Option<Arc<Gist>>, Unknown> {
     Err(Unknown)
 }
 
-#[cfg(all(test, feature = "console"))]
+#[cfg(test)]
+#[cfg(feature = "console")]
 mod tests;

@@ -175,7 +175,8 @@ impl<'a> Kept<'a> {
     }
 }
 
-#[cfg(all(test, feature = "console"))]
+#[cfg(test)]
+#[cfg(feature = "console")]
 mod tests {
     use arrow::array::UInt64Array;
 
