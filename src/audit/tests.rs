@@ -421,7 +421,8 @@ fn waiting_tasks_are_woken_by_the_attendant_of_their_thread_and_without_it() {
             let log = log.clone();
             async move { log.attend_here().await }
         };
-        let mut attendant = tokio::task::spawn(attend());
+        let mut attendants = tokio::task::JoinSet::new();
+        attendants.spawn(attend());
         for round in 0..20 {
             let mut sessions = tokio::task::JoinSet::new();
             for number in 1..=40 {
@@ -436,15 +437,14 @@ fn waiting_tasks_are_woken_by_the_attendant_of_their_thread_and_without_it() {
             // In every other round the attendant leaves while tasks wait.
             tokio::task::yield_now().await;
             if round % 2 == 0 {
-                attendant.abort();
+                attendants.abort_all();
             }
             let all = async { while sessions.join_next().await.transpose().unwrap().is_some() {} };
             tokio::time::timeout(Duration::from_secs(10), all).await.expect("woken");
             if round % 2 == 0 {
-                attendant = tokio::task::spawn(attend());
+                attendants.spawn(attend());
             }
         }
-        attendant.abort();
     });
 }
 
