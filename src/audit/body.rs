@@ -7,6 +7,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use super::decision::Decision;
 use super::entry::{LogGap, LogStart};
 use super::record::{Copied, Event, Long, NAME_BYTES_MAX, Statement, Stream, TEXT_INLINE_BYTES_MAX, Who};
 
@@ -40,6 +41,10 @@ pub(super) const HAS_COPIED: u8 = 3;
 pub(super) const HAS_TEXT_HASH: u8 = 4;
 /// At the end of a statement's body: SHA-256 of its list of parameters, which lies in parts.
 pub(super) const HAS_PARAMETERS_HASH: u8 = 5;
+/// At the end of a statement's body: why its session kept its backend.
+pub(super) const HAS_PINS: u8 = 6;
+/// At the end of a statement's body: what was decided.
+pub(super) const HAS_DECISION: u8 = 7;
 
 /// `usize` to `u64`; never loses anything on a machine this runs on.
 pub(super) fn wide(count: usize) -> u64 {
@@ -149,6 +154,13 @@ fn put_rest(out: &mut Vec<u8>, statement: &Statement<'_>) {
         out.push(u8::from(digest.is_some()));
         out.extend_from_slice(&digest.unwrap_or_default());
     }
+    if !statement.pins.is_empty() {
+        out.push(HAS_PINS);
+        out.extend_from_slice(&statement.pins.bits().to_le_bytes());
+    }
+    if let Some(decision) = statement.decision {
+        out.extend_from_slice(&[HAS_DECISION, decision.code()]);
+    }
 }
 
 fn put_numbers(out: &mut Vec<u8>, statement: &Statement<'_>) {
@@ -216,6 +228,7 @@ pub(super) fn put_event(out: &mut Vec<u8>, time_ns: u64, event: &Event<'_>) {
     put_name(out, event.tls.unwrap_or("").as_bytes());
     put_name(out, event.application_name);
     put_name(out, event.detail);
+    out.extend(event.decision.map(Decision::code));
 }
 
 /// The body that begins a process's part of the log.
@@ -242,4 +255,38 @@ pub(super) fn put_log_gap(out: &mut Vec<u8>, gap: &LogGap<'_>) {
         out.extend_from_slice(&number.to_le_bytes());
     }
     put_name(out, gap.reason.kept);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::{BodyError, Entry, EventRead, decode};
+    use super::super::pin::{Pin, Pins};
+    use super::super::record::EventKind;
+    use super::*;
+
+    #[test]
+    fn pins_and_decisions_are_read_as_written_and_take_no_byte_where_there_are_none() {
+        let mut pins = Pins::default();
+        pins.add(Pin::Listen);
+        pins.add(Pin::Unexamined);
+        let mut bodies = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
+        let (plain, decision) = (Statement::default(), Some(Decision::EndedClientLeft));
+        put_outcome(&mut bodies[0], 7, &plain);
+        put_outcome(&mut bodies[1], 7, &Statement { pins, decision, ..plain });
+        let Ok(Entry::Outcome { statement, .. }) = decode(&bodies[1]) else { panic!("not read") };
+        assert_eq!((statement.pins, statement.decision), (pins, decision));
+        assert_eq!(bodies[1].len(), bodies[0].len() + 5);
+        let event = Event::new(EventKind::Cancel);
+        put_event(&mut bodies[2], 1, &event);
+        put_event(&mut bodies[3], 1, &Event { decision, ..event });
+        let Ok(Entry::Event(event)) = decode(&bodies[3]) else { panic!("not read") };
+        assert_eq!((event.decision, bodies[3].len()), (decision, bodies[2].len() + 1));
+        assert!(matches!(decode(&bodies[2]), Ok(Entry::Event(EventRead { decision: None, .. }))));
+        // Numbers that nobody has given are no decision and no reason.
+        for (body, wrong) in [(&bodies[1], 0), (&bodies[3], 0xff)] {
+            let mut body = body.clone();
+            *body.last_mut().unwrap() = wrong;
+            assert_eq!(decode(&body), Err(BodyError("unknown decision")));
+        }
+    }
 }

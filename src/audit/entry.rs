@@ -5,9 +5,12 @@
 use std::net::{Ipv6Addr, SocketAddr};
 
 use super::body::{
-    CLIPPED, EVENT, HAS_COPIED, HAS_PARAMETERS, HAS_PARAMETERS_HASH, HAS_TEXT_HASH, HAS_WAIT, INTENT,
-    LOG_GAP, LOG_START, LOG_STOP, OUTCOME, PART, SESSION_CLOSE, SESSION_OPEN, STATEMENT, VERSION,
+    CLIPPED, EVENT, HAS_COPIED, HAS_DECISION, HAS_PARAMETERS, HAS_PARAMETERS_HASH, HAS_PINS, HAS_TEXT_HASH,
+    HAS_WAIT, INTENT, LOG_GAP, LOG_START, LOG_STOP, OUTCOME, PART, SESSION_CLOSE, SESSION_OPEN, STATEMENT,
+    VERSION,
 };
+use super::decision::Decision;
+use super::pin::Pins;
 use super::record::{Copied, EventKind, Kind, Long, Outcome, Stream};
 #[cfg(doc)]
 use super::record::{Event, Statement, Who};
@@ -183,6 +186,10 @@ pub struct StatementRead<'a> {
     pub wait_ns: u64,
     /// See [`Statement`].
     pub copied: Option<Copied>,
+    /// See [`Statement`].
+    pub pins: Pins,
+    /// See [`Statement`].
+    pub decision: Option<Decision>,
 }
 
 /// [`Event`] as read.
@@ -212,6 +219,8 @@ pub struct EventRead<'a> {
     pub application_name: Bytes<'a>,
     /// See [`Event`].
     pub detail: Bytes<'a>,
+    /// See [`Event`].
+    pub decision: Option<Decision>,
 }
 
 /// Why a body cannot be read.
@@ -381,6 +390,8 @@ impl<'a> Cursor<'a> {
             parameters: Long::default(),
             wait_ns: 0,
             copied: None,
+            pins: Pins::default(),
+            decision: None,
         };
         while !self.0.is_empty() {
             match self.u8()? {
@@ -392,6 +403,11 @@ impl<'a> Cursor<'a> {
                     let (bytes, [has_digest], digest) = (self.u64()?, self.array()?, self.array()?);
                     statement.copied = Some(Copied { bytes, digest: (has_digest != 0).then_some(digest) });
                 }
+                HAS_PINS => {
+                    let bits = u16::from_le_bytes(self.array()?);
+                    statement.pins = Pins::of_bits(bits).ok_or(BodyError("unknown reason of a pin"))?;
+                }
+                HAS_DECISION => statement.decision = Some(self.decision()?),
                 // A later version's.
                 _ => break,
             }
@@ -421,7 +437,12 @@ impl<'a> Cursor<'a> {
             tls: self.bytes()?,
             application_name: self.bytes()?,
             detail: self.bytes()?,
+            decision: if self.0.is_empty() { None } else { Some(self.decision()?) },
         })
+    }
+
+    fn decision(&mut self) -> Result<Decision, BodyError> {
+        Decision::from_code(self.u8()?).ok_or(BodyError("unknown decision"))
     }
 
     fn sqlstate(&mut self) -> Result<Option<[u8; 5]>, BodyError> {
@@ -459,6 +480,7 @@ mod tests {
         let end = body.windows(8).position(|bytes| bytes == b"SELECT 1").unwrap() + 8;
         let Ok(Entry::Statement(_, before)) = decode(&body[..end]) else { panic!("not read") };
         assert_eq!((before.text.kept, before.parameters), (&b"SELECT 1"[..], Long::default()));
+        assert_eq!((now.pins, now.decision), (Pins::default(), None));
         // What a later version adds is passed over.
         let later = [&body[..], &[0xff, 1, 2, 3]].concat();
         assert!(matches!(decode(&later), Ok(Entry::Statement(_, again)) if again == now));

@@ -16,7 +16,7 @@
 //! row.rs      a record as typed columns             arrow.rs   rows as Arrow batches and back
 //! signers.rs  who signs                           archive/    files for years                       history.rs archive and journal as one
 //! export/     records as CSV, OCSF and Parquet    keeping/   holds, retention, reviews · mailbox.rs · scribe.rs
-//! files.rs    what else lies in the folder
+//! files.rs    what else lies in the folder          pin.rs, decision.rs  why a backend was kept, why something was refused
 //! join.rs     one whole record of its parts       values.rs  parameters as PostgreSQL would print them
 //! ```
 
@@ -28,6 +28,7 @@ pub mod arrow;
 mod attend;
 mod begin;
 mod body;
+mod decision;
 pub mod digest;
 mod disclose;
 mod disk;
@@ -50,6 +51,7 @@ mod logs;
 pub mod mailbox;
 mod notary;
 mod open_error;
+mod pin;
 pub mod reader;
 pub mod reconcile;
 mod record;
@@ -69,10 +71,12 @@ pub mod verify;
 mod waiters;
 mod writer;
 
+pub use decision::Decision;
 pub use gate::Ticket;
 pub use health::{Health, State, Unavailable};
 pub use log::{Log, SessionLog};
 pub use open_error::OpenError;
+pub use pin::{Pin, Pins};
 pub use record::{
     Copied, Event, EventKind, Kind, Long, NAME_BYTES_MAX, Outcome, Statement, Stream, TEXT_INLINE_BYTES_MAX,
     Who,

@@ -6,6 +6,9 @@
 
 use std::net::SocketAddr;
 
+use super::decision::Decision;
+use super::pin::Pins;
+
 /// Texts and lists of parameters up to this length lie in their record; longer ones are spilled into
 /// [`part`](super::SessionLog::part)s.
 pub const TEXT_INLINE_BYTES_MAX: usize = 64 << 10;
@@ -176,6 +179,10 @@ pub struct Statement<'a> {
     pub transaction_status: u8,
     /// How it ended.
     pub outcome: Outcome,
+    /// Why the session kept its backend when it ended; none: it did not, or keeps one for good.
+    pub pins: Pins,
+    /// What OneVault decided about it; `None`: to let it through.
+    pub decision: Option<Decision>,
 }
 
 /// What else is recorded.
@@ -232,6 +239,8 @@ pub struct Event<'a> {
     pub sqlstate: Option<[u8; 5]>,
     /// The true reason, in words; never a secret.
     pub detail: &'a [u8],
+    /// What OneVault decided about it; `None`: nothing was refused.
+    pub decision: Option<Decision>,
 }
 
 impl Event<'_> {
@@ -250,6 +259,7 @@ impl Event<'_> {
             application_name: b"",
             sqlstate: None,
             detail: b"",
+            decision: None,
         }
     }
 }
@@ -281,6 +291,8 @@ macro_rules! named {
         }
     };
 }
+
+pub(super) use named;
 
 named!(Kind {
     Query = 1 "query",

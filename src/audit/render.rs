@@ -292,6 +292,13 @@ pub fn human(row: &Row<'_>, whole: &Whole<'_>) -> String {
         }
         (_, _) => {}
     }
+    for (before, column) in [("kept for", Column::Pins), ("", Column::Decision)] {
+        if !row.bytes_of(column).is_empty() {
+            let _ = write!(out, " [{before}");
+            human_word(&mut out, row, column);
+            out.push_str(" ]");
+        }
+    }
     out
 }
 

@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use super::body::wide;
+use super::decision::Decision;
 use super::entry::{Bytes, Entry, EventRead, StatementRead, WhoRead};
 use super::join::Shown;
 use super::record::Long;
@@ -143,6 +144,8 @@ columns! {
     CopyHmac = 42 "copy_hmac" "ov.copy_hmac" Raw "Of a COPY: HMAC-SHA-256 of its data under the customer's mask key";
     TextSha256 = 43 "text_sha256" "ov.text_sha256" Raw "Of a text in parts: SHA-256 of the whole";
     ParametersSha256 = 44 "parameters_sha256" "ov.parameters_sha256" Raw "Of a list of parameters in parts: SHA-256 of the whole";
+    Pins = 45 "pins" "ov.pins" Text "Why the session kept its backend when it ended, with commas between";
+    Decision = 46 "decision" "ov.decision" Text "What OneVault refused or ended, and by which rule; nothing: it was let through";
 }
 
 /// A record of a log. Its text is apart, because it may be long: see [`Shown::text`].
@@ -331,6 +334,10 @@ impl<'a> Row<'a> {
             self.number(Column::CopyBytes, copied.bytes);
             copied.digest.iter().for_each(|digest| self.owned(Column::CopyHmac, digest));
         }
+        if !statement.pins.is_empty() {
+            self.owned(Column::Pins, statement.pins.names().as_bytes());
+        }
+        self.decision(statement.decision);
     }
 
     fn event(&mut self, event: &EventRead<'a>) {
@@ -344,6 +351,13 @@ impl<'a> Row<'a> {
         self.bytes(Column::Message, event.detail);
         self.address(event.client_address);
         self.sqlstate(event.sqlstate);
+        self.decision(event.decision);
+    }
+
+    fn decision(&mut self, decision: Option<Decision>) {
+        if let Some(decision) = decision {
+            self.bytes(Column::Decision, whole(decision.name().as_bytes()));
+        }
     }
 
     fn sqlstate(&mut self, code: Option<[u8; 5]>) {

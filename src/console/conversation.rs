@@ -57,6 +57,7 @@ pub(super) async fn run(
     told.tell(&settings);
     let context = Box::pin(context::context(&console, &identity, &told)).await;
     let Ends { mut incoming, outgoing, stop } = ends;
+    let client = outgoing.clone();
     let mut talk = Conversation {
         dialect: Dialect::new(),
         context: context.unwrap_or_else(|error| {
@@ -77,7 +78,16 @@ pub(super) async fn run(
         portals: HashMap::new(),
     };
     while let Some(message) = incoming.recv().await {
-        if Box::pin(talk.take(&message)).await.is_err() {
+        let taken = tokio::select! {
+            biased;
+            taken = Box::pin(talk.take(&message)) => taken,
+            // What nobody waits for is not read to its end.
+            () = client.closed() => {
+                talk.reads.leave();
+                Err(Gone)
+            }
+        };
+        if taken.is_err() {
             break;
         }
     }

@@ -45,6 +45,8 @@ impl fmt::Display for Fault {
     }
 }
 
+impl std::error::Error for Fault {}
+
 pub(super) fn of_parser(error: &ParserError) -> Fault {
     let message = match error {
         ParserError::TokenizerError(message) | ParserError::ParserError(message) => message.clone(),
@@ -57,6 +59,11 @@ pub(super) fn of_parser(error: &ParserError) -> Fault {
 
 /// An error of the query engine. What it says of its own memory or files is put in our words.
 pub(super) fn of_engine(error: &DataFusionError) -> Fault {
+    if let DataFusionError::External(own) = error.find_root()
+        && let Some(fault) = own.downcast_ref::<Fault>()
+    {
+        return fault.clone();
+    }
     // What the engine was doing says less than what went wrong.
     let message = error.find_root().strip_backtrace();
     let first = message.lines().next().unwrap_or_default().to_owned();

@@ -7,7 +7,7 @@ use std::future::poll_fn;
 use std::time::Instant;
 
 use super::fault::Fault;
-use crate::audit::{Kind, Outcome, SessionLog, Statement, Ticket, Unavailable};
+use crate::audit::{Decision, Kind, Outcome, SessionLog, Statement, Ticket, Unavailable};
 use crate::config::AuditMode;
 use crate::protocol::sqlstate::SqlState;
 use crate::telemetry;
@@ -92,6 +92,7 @@ impl Reads {
             message: ended.fault.map_or(&[][..], |fault| fault.message.as_bytes()),
             transaction_status: ended.transaction_status,
             outcome,
+            decision: ended.fault.and_then(refused_by),
             ..read.statement()
         };
         self.write(&record);
@@ -130,11 +131,20 @@ impl Reads {
         }
     }
 
+    /// The client has left, and what is under way ends for that reason.
+    pub(super) fn leave(&mut self) {
+        self.give_up(Outcome::Cancelled, Some(Decision::EndedClientLeft));
+    }
+
     /// What is under way ends and nobody knows how.
     fn abandon(&mut self) {
+        self.give_up(Outcome::Unknown, None);
+    }
+
+    fn give_up(&mut self, outcome: Outcome, decision: Option<Decision>) {
         if let Some(read) = self.open.take() {
-            let elapsed = u64::try_from(read.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            self.write(&Statement { duration_ns: elapsed, outcome: Outcome::Unknown, ..read.statement() });
+            let duration_ns = u64::try_from(read.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.write(&Statement { duration_ns, outcome, decision, ..read.statement() });
         }
     }
 }
@@ -156,6 +166,20 @@ impl Read {
             bytes_in: self.bytes_in,
             ..Statement::default()
         }
+    }
+}
+
+/// By which rule a read failed; `None`: by none, it was wrong or cancelled.
+fn refused_by(fault: &Fault) -> Option<Decision> {
+    match fault.code {
+        SqlState::READ_ONLY_TRANSACTION => Some(Decision::ReadOnly),
+        SqlState::INSUFFICIENT_PRIVILEGE => Some(Decision::NotPermitted),
+        SqlState::TOO_MANY_CONNECTIONS | SqlState::PROGRAM_LIMIT_EXCEEDED | SqlState::OUT_OF_MEMORY => {
+            Some(Decision::ReadLimit)
+        }
+        SqlState::QUERY_CANCELED => Some(Decision::ReadLimit).filter(|_| *fault == Fault::timeout()),
+        SqlState::IO_ERROR => Some(Decision::AuditLog),
+        _ => None,
     }
 }
 

@@ -87,8 +87,12 @@ impl Which {
                 of_client || matches!(column, C::Role | C::Credential | C::BackendPid | C::Message)
             }
             Self::CopyData => of_client || matches!(column, C::Sequence | C::CopyBytes | C::TextBytes),
-            Self::Logins => of_client || matches!(column, C::Credential | C::Sqlstate | C::Message),
-            Self::Events => of_client || of_log || matches!(column, C::Class | C::Sqlstate | C::Message),
+            Self::Logins => {
+                of_client || matches!(column, C::Credential | C::Sqlstate | C::Message | C::Decision)
+            }
+            Self::Events => {
+                of_client || of_log || matches!(column, C::Class | C::Sqlstate | C::Message | C::Decision)
+            }
         }
     }
 }

@@ -29,7 +29,7 @@ const CLASS: u8 = 3;
 const KEPT_APART: [(u8, u8, u8); 2] = [(LONG, 31, 43), (0x81, 39, 44)];
 
 /// Names of columns by their tags, from 1.
-const NAMES: [&str; 44] = [
+const NAMES: [&str; 46] = [
     "record",
     "time",
     "class",
@@ -74,6 +74,8 @@ const NAMES: [&str; 44] = [
     "copy_hmac",
     "text_sha256",
     "parameters_sha256",
+    "pins",
+    "decision",
 ];
 /// Tags of numbers; other columns hold bytes.
 const NUMBERS: [u8; 19] = [1, 2, 9, 15, 18, 19, 22, 23, 25, 26, 27, 31, 33, 35, 36, 37, 39, 40, 41];

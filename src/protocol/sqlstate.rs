@@ -31,6 +31,12 @@ states! {
     DATA_EXCEPTION = b"22000";
     /// numeric_value_out_of_range
     NUMERIC_VALUE_OUT_OF_RANGE = b"22003";
+    /// invalid_datetime_format
+    INVALID_DATETIME_FORMAT = b"22007";
+    /// datetime_field_overflow
+    DATETIME_FIELD_OVERFLOW = b"22008";
+    /// invalid_time_zone_displacement_value
+    INVALID_TIME_ZONE_DISPLACEMENT = b"22009";
     /// invalid_parameter_value
     INVALID_PARAMETER_VALUE = b"22023";
     /// invalid_text_representation

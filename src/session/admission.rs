@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
-use crate::audit::{Event, EventKind, Outcome, Unavailable, Who};
+use crate::audit::{Decision, Event, EventKind, Outcome, Unavailable, Who};
 use crate::backend::memory::Carried;
 use crate::backend::{Answer, Lease, LeaseError, ParameterMap, Registration, Seat, Settings};
 use crate::config::{Parameters, PoolMode};
@@ -22,7 +22,7 @@ use crate::protocol::report::{Report, ServerReport};
 use crate::protocol::sqlstate::SqlState;
 use crate::protocol::startup::{Startup, Version};
 use crate::protocol::write;
-use crate::routing::{self, Arrival, Candidate, Hints, Route};
+use crate::routing::{self, Arrival, Candidate, Hints, Refusal, Route};
 use crate::stream::Stream;
 use crate::telemetry;
 use crate::telemetry::live;
@@ -86,6 +86,7 @@ struct TurnedAway {
     kind: EventKind,
     answer: Told,
     reason: String,
+    decision: Decision,
 }
 
 pub(super) enum Told {
@@ -96,22 +97,35 @@ pub(super) enum Told {
 }
 
 impl TurnedAway {
-    fn refused(report: Report, reason: impl Into<String>) -> Self {
-        Self { kind: EventKind::ConnectionRefused, answer: Told::Report(report), reason: reason.into() }
+    fn refused(report: Report, reason: impl Into<String>, decision: Decision) -> Self {
+        let (kind, answer) = (EventKind::ConnectionRefused, Told::Report(report));
+        Self { kind, answer, reason: reason.into(), decision }
+    }
+
+    fn limited(limit: &str) -> Self {
+        Self::refused(error::too_many_clients(limit), format!("limit {limit}"), Decision::ClientLimit)
+    }
+
+    fn routed(refusal: &Refusal) -> Self {
+        Self::refused(refusal.report(), refusal.reason(), error::refused_by(refusal))
     }
 }
 
 impl From<LoginError> for TurnedAway {
     fn from(error: LoginError) -> Self {
-        let (answer, reason) = match error {
-            LoginError::Left => (Told::Nothing, "client left during the login".to_owned()),
+        let (answer, reason, decision) = match error {
+            LoginError::Left => {
+                (Told::Nothing, "client left during the login".to_owned(), Decision::Greeting)
+            }
             LoginError::Violation(report) => {
                 let reason = report.message.clone().into_owned();
-                (Told::Report(report), reason)
+                (Told::Report(report), reason, Decision::Greeting)
             }
-            LoginError::Refused(refusal) => (Told::Report(refusal.report()), refusal.reason().to_owned()),
+            LoginError::Refused(refusal) => {
+                (Told::Report(refusal.report()), refusal.reason().to_owned(), error::refused_by(&refusal))
+            }
         };
-        Self { kind: EventKind::LoginFailed, answer, reason }
+        Self { kind: EventKind::LoginFailed, answer, reason, decision }
     }
 }
 
@@ -125,7 +139,8 @@ impl From<LeaseError> for TurnedAway {
                 Answer::Report(report) => Told::Report(report),
             },
         };
-        Self { kind: EventKind::ConnectionRefused, answer, reason: error.to_string() }
+        let (kind, decision) = (EventKind::ConnectionRefused, error::no_lease_by(&error));
+        Self { kind, answer, reason: error.to_string(), decision }
     }
 }
 
@@ -160,7 +175,7 @@ pub(crate) async fn admit(shared: &Arc<Shared>, mut arrived: Arrived) -> Option<
             }
         }
         Err(refusal) => {
-            let turned_away = TurnedAway::refused(refusal.report(), refusal.reason());
+            let turned_away = TurnedAway::routed(&refusal);
             record(shared, &arrived, None, &turned_away);
             turned_away
         }
@@ -200,10 +215,11 @@ async fn enter(
     (hints, candidate): (&Hints, &Candidate),
 ) -> Result<Admission, TurnedAway> {
     if shared.is_draining() {
-        return Err(TurnedAway::refused(error::shutting_down(), "draining"));
+        return Err(TurnedAway::refused(error::shutting_down(), "draining", Decision::Draining));
     }
     if arrived.startup.get("replication").is_some_and(|value| !means_false(value)) {
-        return Err(TurnedAway::refused(error::replication_refused(), "replication"));
+        let report = error::replication_refused();
+        return Err(TurnedAway::refused(report, "replication", Decision::Replication));
     }
     let login = async {
         negotiate(&mut arrived.stream, &arrived.startup).await.map_err(LoginError::from)?;
@@ -219,7 +235,10 @@ async fn enter(
             return Err(LoginError::Refused(refusal).into());
         }
         Ok(proof) => proof?,
-        Err(_) => return Err(TurnedAway::refused(error::login_timeout(), "login timeout")),
+        Err(_) => {
+            let report = error::login_timeout();
+            return Err(TurnedAway::refused(report, "login timeout", Decision::LoginTimeout));
+        }
     };
     let catalogue = shared.catalogues.load_full();
     #[cfg(feature = "console")]
@@ -229,11 +248,8 @@ async fn enter(
         return read(shared, console, &catalogue, candidate, proof).map(Box::new).map(Admission::Reading);
     }
     let route = routing::route(&catalogue, candidate, proof, hints.database())
-        .map_err(|refusal| TurnedAway::refused(refusal.report(), refusal.reason()))?;
-    let counted = shared
-        .census
-        .enter(&route)
-        .map_err(|limit| TurnedAway::refused(error::too_many_clients(limit), format!("limit {limit}")))?;
+        .map_err(|refusal| TurnedAway::routed(&refusal))?;
+    let counted = shared.census.enter(&route).map_err(TurnedAway::limited)?;
     let settings = Settings::new(hints.settings().iter().map(|(name, value)| (&**name, &**value)));
     let place = place(shared, &route, &settings).await?;
     let session = shared.next_session();
@@ -249,14 +265,12 @@ fn read(
     candidate: &Candidate,
     proof: Proof,
 ) -> Result<counter::Entered, TurnedAway> {
-    let turned_away =
-        |limit: &str| TurnedAway::refused(error::too_many_clients(limit), format!("limit {limit}"));
-    let reading = routing::reading(catalogue, candidate, proof)
-        .map_err(|refusal| TurnedAway::refused(refusal.report(), refusal.reason()))?;
+    let reading =
+        routing::reading(catalogue, candidate, proof).map_err(|refusal| TurnedAway::routed(&refusal))?;
     let counted =
         reading.customer().map(|customer| shared.census.enter_login(customer, reading.proof().login()));
-    let counted = counted.transpose().map_err(turned_away)?;
-    let place = console.enter().map_err(|_| turned_away("console.sessions_max"))?;
+    let counted = counted.transpose().map_err(TurnedAway::limited)?;
+    let place = console.enter().map_err(|_| TurnedAway::limited("console.sessions_max"))?;
     Ok(counter::Entered { reading, counted, place, session: shared.next_session() })
 }
 
@@ -449,6 +463,7 @@ fn record(shared: &Shared, arrived: &Arrived, who: Option<(&Hints, &Candidate)>,
         application_name: startup.get("application_name").unwrap_or_default().as_bytes(),
         sqlstate: sqlstate.map(|code: SqlState| code.0),
         detail: turned_away.reason.as_bytes(),
+        decision: Some(turned_away.decision),
         ..Event::new(turned_away.kind)
     };
     if let Err(unavailable) = shared.audit.event(&event) {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::audit::{
-    Copied, Kind, Outcome, SessionLog, Statement as Record, TEXT_INLINE_BYTES_MAX, Ticket, Unavailable,
+    Copied, Decision, Kind, Outcome, Pins, SessionLog, Statement as Record, TEXT_INLINE_BYTES_MAX, Ticket,
+    Unavailable,
 };
 use crate::config::AuditMode;
 use crate::protocol::fields::Fields;
@@ -52,6 +53,10 @@ pub(crate) struct Book {
     sequence: u64,
     /// How long what comes next has waited for a backend, in ns.
     wait_ns: u64,
+    /// What is decided about whatever comes, or ends, now.
+    pub(crate) decision: Option<Decision>,
+    /// Why the session keeps its backend.
+    pub(crate) pins: Pins,
     /// Executions that are complete but for the transaction status.
     unready: Vec<Op>,
     clock: (Instant, Duration),
@@ -71,6 +76,8 @@ impl Book {
             arena: Arena::default(),
             sequence: 0,
             wait_ns: 0,
+            decision: None,
+            pins: Pins::default(),
             unready: Vec::new(),
             clock: (Instant::now(), telemetry::wall_clock()),
         }
@@ -90,7 +97,7 @@ impl Book {
             self.clock = (started, telemetry::wall_clock());
         }
         // The oldest span of a request marks what may be released, so each request has one.
-        Op::new(started, self.arena.keep(b""), bytes_in)
+        Op { decision: self.decision, ..Op::new(started, self.arena.keep(b""), bytes_in) }
     }
 
     /// Something runs.
@@ -255,7 +262,7 @@ impl Book {
 
     /// Gives a `Parse` or `Bind` back that has failed: what it was meant to make, others may still speak of.
     pub(crate) fn done(&mut self, request: Request, mut op: Op, status: u8) -> Option<Op> {
-        op.finished = Some(Instant::now());
+        (op.finished, op.pins) = (Some(Instant::now()), self.pins);
         if request == Request::Query || (request == Request::Parse && op.error.is_some()) {
             self.names.not_parsed(self.arena.get(op.name));
         }
@@ -328,7 +335,7 @@ impl Book {
 
     pub(crate) fn suspended(&mut self, mut op: Op) {
         self.resolve(&mut op);
-        op.finished = Some(Instant::now());
+        (op.finished, op.pins) = (Some(Instant::now()), self.pins);
         if self.mode == AuditMode::WriteAhead {
             // Each piece was an intent of its own, so each has its own end.
             self.unready.push(op);
@@ -365,6 +372,8 @@ impl Book {
             outcome,
             sqlstate: code.map(|code| code.0),
             message: self.arena.get(kept),
+            pins: self.pins,
+            decision: op.decision.or(self.decision),
             ..record((&self.arena, &self.names), self.clock, op, 0)
         };
         let written = put(&mut self.log, self.mode, &record);
@@ -406,7 +415,13 @@ impl Book {
             Some((code, message)) => (code, message),
             None => (None, Span::default()),
         };
-        let outcome = if op.error.is_some() { failure(sqlstate) } else { Outcome::Ok };
+        let outcome = if op.error.is_none() {
+            Outcome::Ok
+        } else if matches!(op.decision, Some(Decision::BackendLimit | Decision::NoBackend)) {
+            Outcome::Refused
+        } else {
+            failure(sqlstate)
+        };
         let record = Record {
             kind: kind(request, op),
             outcome,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::audit::{Event, EventKind, Outcome, State};
+use crate::audit::{Decision, Event, EventKind, Outcome, State};
 use crate::config::Config;
 use crate::customers::reload::Reloader;
 use crate::protocol::report::Report;
@@ -50,6 +50,7 @@ impl Edge for Sessions {
             client_address: Some(peer),
             sqlstate: Some(SqlState::TOO_MANY_CONNECTIONS.0),
             detail: words.as_bytes(),
+            decision: Some(Decision::ClientLimit),
             ..Event::new(EventKind::ConnectionRefused)
         };
         if let Err(unavailable) = shared.audit.event(&event) {

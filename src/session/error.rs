@@ -2,11 +2,12 @@
 //!
 //! Source: errcodes-appendix
 
-use crate::audit::Unavailable;
+use crate::audit::{Decision, Unavailable};
 use crate::backend::{Answer, LeaseError};
 use crate::protocol::frame::{FrameError, HEADER_BYTES};
 use crate::protocol::report::{Report, ServerReport, Severity};
 use crate::protocol::sqlstate::SqlState;
+use crate::routing::{Reason, Refusal};
 
 use super::relay::End;
 
@@ -64,6 +65,38 @@ pub(crate) fn no_lease(cause: &LeaseError) -> Report {
                 )
             }
         },
+    }
+}
+
+/// By which rule a client is turned away.
+pub(crate) const fn refused_by(refusal: &Refusal) -> Decision {
+    match refusal {
+        Refusal::NoTls | Refusal::TokenWithoutTls => Decision::NoTls,
+        Refusal::Database { .. } | Refusal::Permission { .. } => Decision::Route,
+        Refusal::NoUser => Decision::Login,
+        Refusal::Password { reason, .. } => match reason {
+            Reason::CustomerSuspended => Decision::CustomerSuspended,
+            Reason::LoginDisabled | Reason::LoginExpired | Reason::TokenExpired | Reason::TokenRevoked => {
+                Decision::LoginNotInForce
+            }
+            Reason::HintsDisagree | Reason::NoCustomerNamed => Decision::Route,
+            Reason::UnknownCustomer
+            | Reason::UnknownLogin
+            | Reason::NoVerifier
+            | Reason::WrongPassword
+            | Reason::NotAToken
+            | Reason::UnknownToken
+            | Reason::Jwt(_) => Decision::Login,
+        },
+    }
+}
+
+/// By which rule there is none.
+pub(crate) const fn no_lease_by(cause: &LeaseError) -> Decision {
+    match cause {
+        LeaseError::Limit { .. } => Decision::BackendLimit,
+        LeaseError::Settings => Decision::SettingsTimeout,
+        LeaseError::Connect(_) => Decision::NoBackend,
     }
 }
 
@@ -140,4 +173,19 @@ pub(crate) const fn reason(end: &End) -> &'static str {
         End::IdleInTransaction => "idle in transaction timeout",
         End::IdleSession => "idle session timeout",
     }
+}
+
+/// What was decided about what was under way at a session's end; `None`: nothing, it was lost or over.
+pub(crate) const fn decision(end: &End) -> Option<Decision> {
+    Some(match end {
+        End::Terminated | End::BackendLeft { .. } | End::Drained => return None,
+        End::ClientLeft => Decision::EndedClientLeft,
+        End::Violation(_) | End::UnknownMessage(_) => Decision::EndedProtocol,
+        End::BackendViolation => Decision::EndedDatabaseProtocol,
+        End::Audit(_) => Decision::EndedAuditLog,
+        End::Killed => Decision::EndedShutdown,
+        End::SettingsLost => Decision::SettingsLost,
+        End::IdleInTransaction => Decision::EndedIdleInTransaction,
+        End::IdleSession => Decision::EndedIdleSession,
+    })
 }

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use crate::audit::{Kind, Outcome, SessionLog, Ticket, Unavailable};
+use crate::audit::{Decision, Kind, Outcome, SessionLog, Ticket, Unavailable};
 use crate::config::AuditMode;
 use crate::protocol::fields::Fields;
 use crate::protocol::frame::HEADER_BYTES;
@@ -284,6 +284,11 @@ impl Ledger {
         }
     }
 
+    /// From now on this is decided about whatever comes or is left: nothing, or why it is refused or ended.
+    pub(crate) const fn decide(&mut self, decision: Option<Decision>) {
+        self.book.decision = decision;
+    }
+
     /// What is looked at next has waited for a backend.
     pub(crate) fn waited(&mut self, wait: Duration) {
         self.book.waited(wait);
@@ -371,6 +376,7 @@ impl Ledger {
                 let changed = matches!(op.note, Note::Changed).then(|| rename::changed(body));
                 let body = changed.as_ref().and_then(|error| error.get(HEADER_BYTES..)).unwrap_or(body);
                 let report = ServerReport::parse(body);
+                op.decision = op.decision.or_else(|| op.note.decision(report.code));
                 listener.hear(Told::Failed(request, &op.note, book.get(op.name), &report));
                 let id = op.note.statement_id();
                 let renamed = id.and_then(|id| rename::text(report.message, id, book.get(op.name)));
@@ -381,6 +387,7 @@ impl Ledger {
                 if op.error.is_none() {
                     listener.hear(Told::Done(request, &op.note, book.get(op.name)));
                 }
+                book.pins = listener.pins();
                 let status = if let Answer::Ready(status) = answer { status } else { status_before };
                 if !op.note.is_injected() {
                     ahead.went(request);
@@ -392,6 +399,7 @@ impl Ledger {
             Event::Suspended(op) => {
                 changes.went(Request::Execute, &op.note);
                 listener.hear(Told::Suspended(&op.note));
+                book.pins = listener.pins();
                 book.suspended(op);
             }
             Event::Skipped(request, op) => {

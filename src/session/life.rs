@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-use crate::audit::{Event, EventKind, Outcome};
+use crate::audit::{Decision, Event, EventKind, Outcome};
 use crate::backend::{CancelOutcome, Lease, cancel_running};
 use crate::ids::BackendKey;
 use crate::protocol::report::Report;
@@ -75,6 +75,7 @@ fn refuse_greeting(shared: &Shared, peer: SocketAddr, cause: &crate::tls::GreetE
         client_address: Some(peer),
         sqlstate,
         detail: detail.as_bytes(),
+        decision: Some(Decision::Greeting),
         ..Event::new(EventKind::ConnectionRefused)
     };
     if let Err(unavailable) = shared.audit.event(&event) {
@@ -88,17 +89,20 @@ pub(crate) async fn cancel(shared: &Shared, peer: SocketAddr, key: &BackendKey) 
     if !matches!(outcome, CancelOutcome::Unknown) {
         metrics::counter!(telemetry::CANCELS_TOTAL).increment(1);
     }
-    let (outcome, session, detail) = match outcome {
-        CancelOutcome::Delivered(session) => (Outcome::Ok, session.0, "delivered"),
-        CancelOutcome::Dropped(session) => (Outcome::Refused, session.0, "dropped"),
-        CancelOutcome::Failed(session) => (Outcome::Error, session.0, "database not reached"),
-        CancelOutcome::Unknown => (Outcome::Refused, 0, "unknown key"),
+    let (outcome, session, detail, decision) = match outcome {
+        CancelOutcome::Delivered(session) => (Outcome::Ok, session.0, "delivered", None),
+        CancelOutcome::Dropped(session) => {
+            (Outcome::Refused, session.0, "dropped", Some(Decision::CancelNothing))
+        }
+        CancelOutcome::Failed(session) => (Outcome::Error, session.0, "database not reached", None),
+        CancelOutcome::Unknown => (Outcome::Refused, 0, "unknown key", Some(Decision::CancelKey)),
     };
     let event = Event {
         client_address: Some(peer),
         session,
         outcome,
         detail: detail.as_bytes(),
+        decision,
         ..Event::new(EventKind::Cancel)
     };
     if let Err(unavailable) = shared.audit.event(&event) {
@@ -112,6 +116,7 @@ async fn leave(stream: &mut Stream, ledger: &mut Ledger, end: End, left: Left) {
     let report = error::farewell(&end);
     let code = report.as_ref().map(|report| report.code);
     let running = ledger.lease().owed() > 0;
+    ledger.decide(error::decision(&end));
     ledger.end(Outcome::Unknown, code.or(lost(&end)), reason.as_bytes());
     let Left { lease, scrubbing, pins, in_step, may_tell } = left;
     if let Some(lease) = lease {

@@ -4,12 +4,15 @@
 
 use std::sync::Arc;
 
-use crate::backend::prepared::{Prepared, TAKEN};
+use crate::audit::Decision;
+use crate::backend::prepared::{NOBODY, Prepared, TAKEN};
 use crate::protocol::report::ServerReport;
+use crate::protocol::sqlstate::SqlState;
 use crate::protocol::tag::backend;
 
 use super::effect::Effects;
 use super::lease::Request;
+use super::pins::Pins;
 use super::unnamed::Text;
 
 /// What goes along with a request.
@@ -95,6 +98,23 @@ impl Note {
         matches!(self, Self::Injected(_))
     }
 
+    /// What is decided about a request that the server was made to refuse with this code.
+    pub(crate) fn decision(&self, code: Option<SqlState>) -> Option<Decision> {
+        match self {
+            Self::Taken => Some(Decision::NameTaken).filter(|_| code == Some(SqlState::DUPLICATE_STATEMENT)),
+            Self::Changed => Some(Decision::ChangedResult),
+            Self::Bound(id) => Some(Decision::NameReserved).filter(|_| *id == NOBODY),
+            Self::None
+            | Self::Effects(..)
+            | Self::Unnamed(_)
+            | Self::NoUnnamed
+            | Self::Named(_)
+            | Self::Own
+            | Self::Closed
+            | Self::Injected(_) => None,
+        }
+    }
+
     /// What of ours it is.
     pub(crate) fn injected(&self) -> Option<&Injected> {
         if let Self::Injected(injected) = self { Some(injected) } else { None }
@@ -154,6 +174,11 @@ pub(crate) enum Told<'a> {
 pub(crate) trait Listener {
     /// Hears one thing.
     fn hear(&mut self, told: Told<'_>);
+
+    /// Why the session keeps its backend, by what was heard so far.
+    fn pins(&self) -> Pins {
+        Pins::default()
+    }
 }
 
 /// Nobody.

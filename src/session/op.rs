@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use aws_lc_rs::hmac::Context;
 
-use crate::audit::{Kind, Outcome};
+use crate::audit::{Decision, Kind, Outcome, Pins};
 use crate::protocol::sqlstate::SqlState;
 
 use super::arena::Span;
@@ -44,6 +44,10 @@ pub(crate) struct Op {
     pub(crate) note: Note,
     /// Whether it runs something.
     pub(crate) runs: bool,
+    /// Why the session kept its backend when it was answered.
+    pub(crate) pins: Pins,
+    /// What was decided about it; `None`: to let it through.
+    pub(crate) decision: Option<Decision>,
 }
 
 /// Data as it goes by.
@@ -86,6 +90,8 @@ impl Op {
             finished: None,
             note: Note::None,
             runs: false,
+            pins: Pins::default(),
+            decision: None,
         }
     }
 

@@ -22,7 +22,7 @@ use super::effect::{About, Effect, Effects, Suspicion};
 use super::lease::Request;
 use super::names::Names;
 use super::note::{Injected, Listener, Note, Told};
-use super::pins::{Pins, Reason, Shown};
+use super::pins::{Pins, Reason, Shown, is_undone};
 use super::sequences::LastValues;
 use super::settings::Journal;
 use super::shown::Said;
@@ -277,7 +277,7 @@ impl Pooled {
         memory.settings = Carried::default();
         self.forget_last_values(memory);
         self.own_names = false;
-        for reason in Reason::ALL {
+        for reason in Reason::ALL.iter().copied() {
             if !matches!(reason, Reason::Load | Reason::Seed | Reason::Function) {
                 self.pins.remove(reason);
             }
@@ -316,7 +316,7 @@ impl Pooled {
                 let effects = Arc::clone(effects);
                 for (_, effect) in effects.list.iter().filter(|(at, _)| at >= done) {
                     match effect.about() {
-                        About::Suspicion(Suspicion::Pin(reason)) if reason.is_undone() => {}
+                        About::Suspicion(Suspicion::Pin(reason)) if is_undone(reason) => {}
                         About::Suspicion(suspicion) => self.suspected(suspicion),
                         About::Journal
                         | About::Unknown(_)
@@ -454,6 +454,10 @@ impl Listener for Ear<'_> {
             }
             Told::Command(..) | Told::Suspended(_) => {}
         }
+    }
+
+    fn pins(&self) -> Pins {
+        self.pooled.pins
     }
 }
 

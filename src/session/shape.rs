@@ -32,12 +32,14 @@ mod own;
 /// Names of ours on a backend; a client's name that begins like this is one that does not exist.
 const OURS: &[u8] = b"_ov_";
 
-/// A statement that is there when all settings were taken, and only then.
+/// A cursor that is there when all settings were taken, and only then. No prepared statement: to describe one, the server may
+/// read it anew (anybody has made a schema), which takes the snapshot of the transaction that the client's own message runs
+/// in, and behind that a `BEGIN ISOLATION LEVEL ..` fails. A held cursor's columns are settled.
 const SETTLED: &[u8] = b"_ov_settled";
 /// Makes it.
-const SETTLE: &[u8] = b"; PREPARE _ov_settled AS SELECT";
+const SETTLE: &[u8] = b"; DECLARE _ov_settled CURSOR WITH HOLD FOR SELECT";
 /// Fails where it was not made.
-const UNSETTLE: &[u8] = b"DEALLOCATE _ov_settled; ";
+const UNSETTLE: &[u8] = b"CLOSE _ov_settled; ";
 
 /// What one session's statements may take in memory before they stay on its backend.
 const NAMES_BYTES_MAX: usize = 4 << 20;
@@ -84,10 +86,10 @@ impl Shaper<'_> {
         sql.extend_from_slice(SETTLE);
         self.query(&sql, Injected::Settings);
         self.memory.settings = want;
-        self.message(frontend::DESCRIBE, &[&b"S"[..], SETTLED, b"\0"].concat());
-        self.ledger.inject(Request::Describe, Injected::Guard, SETTLED);
-        self.message(frontend::CLOSE, &[&b"S"[..], SETTLED, b"\0"].concat());
-        self.ledger.inject(Request::Close, Injected::Aside, SETTLED);
+        self.message(frontend::DESCRIBE, &[&b"P"[..], SETTLED, b"\0"].concat());
+        self.ledger.inject(Request::Describe, Injected::Guard, b"");
+        self.message(frontend::CLOSE, &[&b"P"[..], SETTLED, b"\0"].concat());
+        self.ledger.inject(Request::Close, Injected::Aside, b"");
     }
 
     /// A message, whole; or of one too large for that its beginning, header included.

@@ -1,6 +1,8 @@
 //! What a conversation on the wire leaves in the log: each case is what a client says, and exactly the records of it.
 
 mod corpus;
+mod decisions;
+mod gibibyte;
 mod parameters;
 mod secrets;
 mod values;

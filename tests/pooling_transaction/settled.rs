@@ -182,3 +182,40 @@ fn who_leaves_while_an_answer_is_long_in_coming_is_gone() {
     eventually("the session is still there", clients);
     other.rows("COMMIT");
 }
+
+/// Whoever makes or drops a schema has every server process read its prepared statements anew. Where it reads one of ours, the
+/// transaction has a snapshot, and the client's own `ISOLATION LEVEL` comes too late.
+#[test]
+fn a_transactions_isolation_can_be_said_first_thing() {
+    let pooled = Pooled::new("settled_isolation");
+    let (mut mine, mut other) = (pooled.enter(), pooled.enter());
+    mine.rows("SET app.person = 'mine'; SET work_mem TO '1MB'; SET \"TimeZone\" TO 'UTC'");
+    other.rows("SET app.person = 'other'; SET work_mem TO '2MB'; SET \"TimeZone\" TO 'CET'");
+    let mut builders: Vec<Wire> = (0..2).map(|_| pooled.direct()).collect();
+    for (number, builder) in builders.iter_mut().enumerate() {
+        builder.rows("SET synchronous_commit TO off");
+        builder.send(&query(&format!(
+            "DO $$ DECLARE start timestamptz := clock_timestamp(); BEGIN
+             WHILE clock_timestamp() < start + interval '4 s' LOOP
+                 CREATE SCHEMA house_{number}; COMMIT; DROP SCHEMA house_{number}; COMMIT;
+             END LOOP; END $$"
+        )));
+    }
+    for _ in 0..100 {
+        for wire in [&mut mine, &mut other] {
+            let begin = "BEGIN ISOLATION LEVEL SERIALIZABLE";
+            let extended = all(&[parse("", begin), bind("", "", &[]), execute("", 0), sync()]);
+            for first in
+                [query(begin), extended, query("BEGIN; SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")]
+            {
+                let heard = say(wire, &first);
+                assert!(!heard.iter().any(|line| line.contains("Error")), "{heard:#?}");
+                assert_eq!(wire.value("SHOW transaction_isolation"), "serializable");
+                wire.rows("COMMIT");
+            }
+        }
+    }
+    for builder in &mut builders {
+        assert!(!builder.until_ready().iter().any(|frame| frame.is_error()));
+    }
+}

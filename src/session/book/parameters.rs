@@ -119,6 +119,8 @@ pub(super) fn record<'a>(
         message: b"",
         transaction_status: status,
         outcome: Outcome::Unknown,
+        pins: op.pins,
+        decision: op.decision,
     }
 }
 

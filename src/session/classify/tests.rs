@@ -38,7 +38,7 @@ fn word(effect: &Effect) -> String {
         Effect::Release(name) => format!("release {}", bytes(name)),
         Effect::RollbackTo(name) => format!("rollback to {}", bytes(name)),
         Effect::Deallocate(name) => format!("deallocate {}", bytes(name)),
-        Effect::Pin(reason) => format!("pin {}", reason.as_str()),
+        Effect::Pin(reason) => format!("pin {}", reason.name()),
         Effect::Begin
         | Effect::Commit
         | Effect::Rollback

@@ -6,6 +6,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
+use crate::audit::Decision;
 use crate::backend::{Findings, Lease, LeaseError, ScrubError, stop};
 use crate::protocol::report::Report;
 use crate::session::note::Injected;
@@ -56,13 +57,13 @@ impl Relay<'_> {
                 });
                 if cancelled {
                     self.unqueue();
-                    self.refuse(error::canceled_while_waiting());
+                    self.refuse(error::canceled_while_waiting(), Decision::CancelledWaiting);
                 } else {
                     match ready!(coming.as_mut().poll(cx)) {
                         Ok(lease) => self.begin(lease),
                         Err(cause) => {
                             self.unqueue();
-                            self.refuse(error::no_lease(&cause));
+                            self.refuse(error::no_lease(&cause), error::no_lease_by(&cause));
                         }
                     }
                 }
@@ -179,8 +180,8 @@ impl Relay<'_> {
         }
     }
 
-    fn refuse(&mut self, report: Report) {
-        self.refusal = Some(Box::new(Refusal::new(report)));
+    fn refuse(&mut self, report: Report, decision: Decision) {
+        self.refusal = Some(Box::new(Refusal::new(report, decision)));
     }
 
     /// Lets go of the backend, if nothing holds it.

@@ -7,6 +7,7 @@
 
 use std::task::Poll;
 
+use crate::audit::Decision;
 use crate::protocol::frame::HEADER_BYTES;
 use crate::protocol::report::Report;
 use crate::protocol::tag::{backend, frontend};
@@ -21,12 +22,13 @@ use super::{End, Relay};
 #[derive(Debug)]
 pub(super) struct Refusal {
     report: Report,
+    decision: Decision,
     said: bool,
 }
 
 impl Refusal {
-    pub(super) const fn new(report: Report) -> Self {
-        Self { report, said: false }
+    pub(super) const fn new(report: Report, decision: Decision) -> Self {
+        Self { report, decision, said: false }
     }
 }
 
@@ -35,6 +37,7 @@ impl Relay<'_> {
     pub(super) fn refuse_up(&mut self, bytes: &[u8]) -> Poll<Option<End>> {
         let mut rest = bytes;
         let mut out = Vec::new();
+        self.ledger.decide(self.refusal.as_ref().map(|refusal| refusal.decision));
         while !rest.is_empty() && self.refusal.is_some() {
             let step = match self.up.walker.step(rest, |tag| tag == frontend::COPY_DATA) {
                 Ok((Step::Hold, _)) => break,
@@ -73,6 +76,7 @@ impl Relay<'_> {
                 Step::Hold => {}
             }
         }
+        self.ledger.decide(None);
         if self.refusal.is_some() {
             if !rest.is_empty() {
                 buffers::keep(&mut self.up.carry, rest);
