@@ -367,7 +367,7 @@ impl Default for Archive {
             endpoint: None,
             region: None,
             interval_s: 3_600,
-            journal_bytes_max: 1 << 30,
+            journal_bytes_max: 128 << 20,
             journal_keep_h: 24,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,6 +23,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::support::archived::{Life, whole_after};
+use crate::support::moto::{Moto, make_bucket};
 use crate::support::vault::House;
 use crate::support::{TemporaryDir, cache, eventually, root};
 
@@ -42,7 +43,7 @@ impl Keys for OneKey {
 
 /// A server that speaks S3, and a road to it that can be cut.
 struct Store {
-    server: Child,
+    _server: Moto,
     port: u16,
     is_cut: Arc<AtomicBool>,
     ambush: Arc<Mutex<Option<Ambush>>>,
@@ -56,26 +57,10 @@ struct Ambush {
     pid: Pid,
 }
 
-impl Drop for Store {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 impl Store {
     fn start() -> Self {
-        let behind = free_port();
-        let server = Command::new(cache().join("python/bin/moto_server"))
-            .args(["-H", "127.0.0.1", "-p", &behind.to_string()])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("scripts/test-tools python");
+        let server = Moto::start(&cache());
+        let behind = server.port;
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let is_cut = Arc::new(AtomicBool::new(false));
@@ -87,21 +72,8 @@ impl Store {
                 std::thread::spawn(move || relay(client.unwrap(), behind, &cut, &lurking));
             }
         });
-        let store = Self { server, port, is_cut, ambush };
-        eventually("moto answers", || store.make_bucket().is_some());
-        store
-    }
-
-    fn make_bucket(&self) -> Option<()> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        let request = format!(
-            "PUT /evidence HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-            self.port
-        );
-        stream.write_all(request.as_bytes()).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        answer.starts_with("HTTP/1.1 200").then_some(())
+        eventually("moto answers", || make_bucket(port, "evidence").is_some());
+        Self { _server: server, port, is_cut, ambush }
     }
 
     fn place(&self) -> Remote {

@@ -71,3 +71,5 @@ mod tls_startup;
 mod tokens;
 #[cfg(test)]
 mod tokio_round;
+#[cfg(test)]
+mod witnessed;

@@ -22,6 +22,8 @@ use crate::ids::CustomerId;
 
 /// In the log's folder.
 const FOLDER_NAME: &str = "acts";
+/// How names of acts end that a version before this one has left; such a file is the act alone.
+const EARLIER: &str = "act";
 /// How often a running process is looked at for an answer.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -176,8 +178,12 @@ pub(super) fn carry_out(
     mut record: impl FnMut(&Event<'_>) -> Result<(), String>,
 ) -> io::Result<()> {
     let mut can_record = true;
-    for path in mailbox::waiting(&directory.join(FOLDER_NAME))? {
-        let answer = match mailbox::read::<Request>(&path) {
+    let folder = directory.join(FOLDER_NAME);
+    let earlier = mailbox::left(&folder, EARLIER)?.into_iter();
+    let earlier = earlier.map(|path| (mailbox::read(&path).map(Request::Act), path));
+    let waiting = mailbox::waiting(&folder)?.into_iter();
+    for (request, path) in earlier.chain(waiting.map(|path| (mailbox::read(&path), path))) {
+        let answer = match request {
             Err(what) => Err(what),
             Ok(Request::Backends(customer)) => match backends.0.get() {
                 Some(knows) => Ok(serde_json::to_string(&knows(&customer))?),
@@ -253,6 +259,31 @@ mod tests {
         assert!(matches!(good.answer(), Ok(None)));
         carry_out(&audit.directory, &nobody, |_| Ok(())).unwrap();
         assert!(matches!(good.answer(), Ok(Some(Ok(_)))));
+    }
+
+    #[test]
+    fn an_act_that_an_earlier_version_left_is_recorded_and_answered() {
+        let folder = Folder::new();
+        let own = folder.0.join(FOLDER_NAME);
+        fs::create_dir_all(&own).unwrap();
+        let name = "01795000000000000000-7-0";
+        let text = r#"{"kind":"log_export","customer":"one_spa","by":"ann","detail":"looked"}"#;
+        fs::write(own.join(format!("{name}.act")), text).unwrap();
+        fs::write(own.join("zzz.act"), b"{").unwrap();
+        let (nobody, mut told) = (Backends::default(), Vec::new());
+        let mut record = |event: &Event<'_>| {
+            told.push((event.kind, event.customer.to_owned(), event.detail.to_vec()));
+            Ok(())
+        };
+        carry_out(&folder.0, &nobody, &mut record).unwrap();
+        carry_out(&folder.0, &nobody, &mut record).unwrap();
+        assert_eq!(told, [(EventKind::LogExport, "one_spa".to_owned(), b"looked".to_vec())]);
+        let mut left: Vec<_> = fs::read_dir(&own)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, [format!("{name}.done"), "zzz.failed".to_owned()]);
     }
 
     #[test]

@@ -34,7 +34,7 @@ use super::begin::{self, Begin};
 use super::evidence::folder_of;
 use super::join::{BadBody, Lost, Shown, Whole};
 use super::keeping::retention::{self, Aged};
-use super::keys::Keyring;
+use super::keys::{KeyError, Keyring};
 use super::notary::Trouble;
 use super::notary::state::{self, State};
 use super::reader::{End, Pieces, Place as JournalPlace, ReadError};
@@ -254,7 +254,9 @@ impl std::convert::From<Trouble> for HistoryError {
 
 /// All records of a vault's logs. See the module's description.
 pub struct History {
-    journal: PathBuf,
+    audit: config::Audit,
+    /// What the journal began with when this was opened.
+    begin: Option<Begin>,
     keyring: Arc<Keyring>,
     place: Box<dyn Place>,
     archived: State,
@@ -262,11 +264,13 @@ pub struct History {
     gone: BTreeMap<String, Vec<(u64, u64)>>,
     /// What went of each log by its age.
     aged: BTreeMap<String, Aged>,
+    /// Why nobody can tell that, of these logs.
+    untold: BTreeMap<String, String>,
 }
 
 impl fmt::Debug for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("History").field("journal", &self.journal).finish_non_exhaustive()
+        f.debug_struct("History").field("journal", &self.audit.directory).finish_non_exhaustive()
     }
 }
 
@@ -281,7 +285,7 @@ impl History {
             HistoryError::Journal(ReadError::Io(audit.directory.join(begin::NAME), error))
         })?;
         let archived = State::read(&own_folder(&audit.directory))?.unwrap_or_default();
-        if begin.is_some_and(|begin| archived.record.saturating_add(1) < begin.record) {
+        if begin.as_ref().is_some_and(|begin| archived.record.saturating_add(1) < begin.record) {
             return Err(HistoryError::Behind(own_folder(&audit.directory).join(state::NAME)));
         }
         let signed = State::read(&folder_of(&audit.directory))?.unwrap_or_default();
@@ -289,11 +293,12 @@ impl History {
             place::open_to_read(audit).map_err(|error| HistoryError::Place("(all)".to_owned(), error))?;
         let gone = signed.logs.iter().map(|(log, sizes)| (log.clone(), sizes.gone(Some(&keyring))));
         let mut gone: BTreeMap<String, Vec<(u64, u64)>> = gone.filter(|(_, gone)| !gone.is_empty()).collect();
-        let mut aged = BTreeMap::new();
+        let (mut aged, mut untold) = (BTreeMap::new(), BTreeMap::new());
         for log in archived.logs.keys() {
             // Where that cannot be told, what is missing is missing.
             let went = retention::aged(&audit.directory, &keyring, log).unwrap_or_else(|error| {
                 tracing::error!(error, "nobody can tell which records went by their age");
+                untold.insert(log.clone(), error);
                 Aged::default()
             });
             if !went.whole.is_empty() {
@@ -303,7 +308,7 @@ impl History {
             }
             aged.insert(log.clone(), went);
         }
-        Ok(Self { journal: audit.directory.clone(), keyring, place, archived, gone, aged })
+        Ok(Self { audit: audit.clone(), begin, keyring, place, archived, gone, aged, untold })
     }
 
     /// The logs that the archive has, and how many records of each, shredded ones included.
@@ -345,7 +350,7 @@ impl History {
         wanted: &Wanted,
         take: impl FnMut(&Found<'_>) -> Result<(), E>,
     ) -> Result<u64, E> {
-        archived::each(self, wanted, take)
+        archived::each(self, wanted, &BTreeMap::new(), take)
     }
 
     /// The journal from where the archive ends.
@@ -371,7 +376,7 @@ impl History {
         name: &Name,
         take: impl FnMut(Leaf, &Row<'_>, &Whole<'_>) -> Result<(), FileError>,
     ) -> Result<(), HistoryError> {
-        let of = |error| HistoryError::File(name.to_string(), error);
+        let of = |error| self.trouble_of(name, error);
         let wrong = |what: String| of(FileError::Damaged(None, what));
         let file = self.place.open(name).map_err(|error| of(FileError::Io(error)))?;
         let found = check_each(name, file, self.file_keys(), |_| None, take).map_err(of)?;
@@ -381,6 +386,18 @@ impl History {
             return Err(wrong(format!("{lost} of its records are missing, and {went} went by their age")));
         }
         Ok(())
+    }
+
+    /// What is wrong with a file. That its key was shredded only if the key was its log's: else it was put there.
+    pub(super) fn trouble_of(&self, name: &Name, mut error: FileError) -> HistoryError {
+        if let FileError::Key(KeyError::Shredded(key)) = error {
+            match self.keyring.is_of(key, &name.log) {
+                Ok(true) => {}
+                Ok(false) => error = FileError::Damaged(None, format!("key {key} is of another log")),
+                Err(trouble) => error = FileError::Key(trouble),
+            }
+        }
+        HistoryError::File(name.to_string(), error)
     }
 
     /// What went of a log by its age.
@@ -423,7 +440,10 @@ impl History {
             }
         }
         if next < end {
-            return Err(HistoryError::Missing(log.to_owned(), next, end.saturating_sub(1)));
+            // Where what went is not known, that is what is wrong, as far as anybody can say.
+            let untold = self.untold.get(log).cloned().map(HistoryError::State);
+            let missing = || HistoryError::Missing(log.to_owned(), next, end.saturating_sub(1));
+            return Err(untold.unwrap_or_else(missing));
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use super::join::{Joiner, Lost, Shown};
 use super::keeping::register::Mark;
 use super::keeping::retention::expired;
 use super::leaf::LogHash;
-use super::notary::notes::{HISTORY, LATEST, cosigned_notes, history, latest};
+use super::notary::notes::{COSIGNED, HISTORY, LATEST, cosigned_notes, history, latest};
 use super::notary::state::{Sizes, State};
 use super::notary::trees::Files;
 use super::notary::{SaltsOf, Trouble, leaf_of, log_of, origin_of};
@@ -240,10 +240,6 @@ impl<K: SaltsOf> Inspection<K> {
     fn begin(&mut self, name: &str) -> Result<Check, Trouble> {
         let origin = origin_of(&self.vault, name);
         let mut ahead = self.signed(name, &origin)?;
-        if ahead.iter().any(|checkpoint| checkpoint.origin != origin) {
-            let path = self.folder.join(name);
-            return Err(Trouble::Changed(path, "a checkpoint in its history is of another log"));
-        }
         ahead.retain(|checkpoint| checkpoint.size > 0);
         // Equal sizes stay in the order in which they were signed.
         ahead.sort_by_key(|checkpoint| checkpoint.size);
@@ -306,7 +302,12 @@ impl<K: SaltsOf> Inspection<K> {
         let latest = self.latest.remove(origin);
         self.fits(name, &notes, latest.as_ref())?;
         notes.extend(latest);
-        notes.extend(cosigned_notes(&self.folder, name, &self.known)?);
+        let cosigned = cosigned_notes(&self.folder, name, &self.known)?;
+        if cosigned.iter().any(|(checkpoint, _)| checkpoint.origin != origin) {
+            let path = self.folder.join(name).join(COSIGNED);
+            return Err(Trouble::Changed(path, "a checkpoint in it is of another log"));
+        }
+        notes.extend(cosigned);
         notes.extend(self.kept.iter().filter(|(checkpoint, _)| checkpoint.origin == origin).cloned());
         let checked = |(checkpoint, note): (Checkpoint, String)| match self.known.len() {
             // Its signature was checked when it was read.

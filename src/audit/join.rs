@@ -10,7 +10,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 use super::entry::{Bytes, Entry, StatementRead, WhoRead, decode};
 use super::journal::sha256;
-use super::reader::{Pieces, Place, Raw, Reader, SHREDDED};
+use super::reader::{Body, Pieces, Place, Raw, Reader, SHREDDED};
 use super::record::{Kind, Long, Outcome, Stream};
 use super::row::{Column, Row, Value};
 
@@ -213,13 +213,15 @@ pub struct Joiner {
     boot: [u8; 16],
     node: Vec<u8>,
     unreadable: u64,
+    /// Records were passed over that nothing hangs on, unless it is shredded.
+    skipped: bool,
 }
 
 impl Joiner {
     /// For a reader that has read nothing yet.
     #[must_use]
     pub fn new(reader: &Reader) -> Self {
-        Self { node: reader.node().to_vec(), ..Self::default() }
+        Self { node: reader.node().to_vec(), skipped: reader.skips(), ..Self::default() }
     }
 
     /// Takes the next record and hands out what is complete.
@@ -234,6 +236,9 @@ impl Joiner {
     where
         E: From<BadBody>,
     {
+        if raw.body == Body::Other {
+            return Ok(());
+        }
         let Some(body) = raw.plain() else {
             self.unreadable = self.unreadable.saturating_add(1);
             return Ok(());
@@ -379,7 +384,7 @@ impl Joiner {
             return Ok(());
         }
         // Its intent was shredded: the record is gone.
-        if self.unreadable > 0 {
+        if self.unreadable > 0 || self.skipped {
             return Ok(());
         }
         let nobody = WhoRead { session: number, ..WhoRead::nobody() };

@@ -74,6 +74,11 @@ impl Asked {
 
 /// The requests in a folder, the oldest first; none where there is no folder.
 pub(super) fn waiting(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    left(folder, "request")
+}
+
+/// The files in a folder whose name has this ending, in their order.
+pub(super) fn left(folder: &Path, with: &str) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -81,9 +86,8 @@ pub(super) fn waiting(folder: &Path) -> io::Result<Vec<PathBuf>> {
     };
     let mut paths = Vec::new();
     for entry in entries {
-        paths.extend(
-            Some(entry?.path()).filter(|path| path.extension().is_some_and(|ending| ending == "request")),
-        );
+        paths
+            .extend(Some(entry?.path()).filter(|path| path.extension().is_some_and(|ending| ending == with)));
     }
     paths.sort_unstable();
     Ok(paths)

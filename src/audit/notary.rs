@@ -283,6 +283,7 @@ impl<K: SaltsOf> Notary<K> {
         let state = State {
             record: self.taken,
             segment: self.reader.position().0.min(oldest),
+            needed: 0,
             logs: self.logs.iter().map(|(name, log)| (name.clone(), log.sizes())).collect(),
         };
         self.logs.values_mut().try_for_each(|log| log.growth.sync())?;

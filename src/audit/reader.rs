@@ -1,7 +1,8 @@
 //! Reads the whole journal in order, also while it is being written.
 //!
 //! Every record that is handed out has passed checksum, record number and chain hash, and every segment follows from the
-//! one before. Nothing is changed and no lock is taken.
+//! one before. Of what is passed over on purpose (what the archive has, records of other logs) only the numbers are
+//! looked at. Nothing is changed and no lock is taken.
 
 use std::fmt;
 use std::fs::File;
@@ -101,6 +102,8 @@ pub enum Body<'a> {
     Shredded,
     /// The reader was given no keys.
     NoKey,
+    /// It is of another log than the one that is read.
+    Other,
 }
 
 impl<'a> Raw<'a> {
@@ -109,7 +112,7 @@ impl<'a> Raw<'a> {
     pub const fn plain(&self) -> Option<&'a [u8]> {
         match self.body {
             Body::Plain(body) => Some(body),
-            Body::Shredded | Body::NoKey => None,
+            Body::Shredded | Body::NoKey | Body::Other => None,
         }
     }
 }
@@ -137,6 +140,8 @@ pub struct Reader {
     bad: Option<&'static str>,
     /// There are segments before the one it began with.
     skipped: bool,
+    /// Encrypted records before this one are passed over.
+    from: u64,
     opener: Option<Opener>,
 }
 
@@ -199,6 +204,7 @@ impl Reader {
             looks_max: LOOKS,
             bad: None,
             skipped,
+            from: 0,
             opener: None,
         })
     }
@@ -212,7 +218,22 @@ impl Reader {
     /// Reads encrypted bodies, too.
     #[must_use]
     pub fn with_keys(self, keyring: Arc<Keyring>) -> Self {
-        Self { opener: Some(Opener::new(keyring)), ..self }
+        self.with_keys_of(keyring, None)
+    }
+
+    /// Reads encrypted bodies of one log only, or of all. Whose a record is, its key tells.
+    pub(super) fn with_keys_of(self, keyring: Arc<Keyring>, log: Option<&str>) -> Self {
+        Self { opener: Some(Opener::new(keyring, log)), ..self }
+    }
+
+    /// Passes over encrypted records before this one: who has them has held them against their chain.
+    pub(super) fn skipping_to(self, record: u64) -> Self {
+        Self { from: record, ..self }
+    }
+
+    /// Whether records are passed over that are of the log that is read.
+    pub(super) const fn skips(&self) -> bool {
+        self.from > 0
     }
 
     /// Nobody writes any more, so nothing is looked at twice.
@@ -230,7 +251,8 @@ impl Reader {
     /// Reads the pieces of long texts and parameters, apart from the walk.
     #[must_use]
     pub fn pieces(&self) -> Pieces {
-        let skipped = self.skipped.then(|| (self.path.clone(), self.segment.header.segment));
+        let skipped =
+            (self.skipped || self.from > 0).then(|| (self.path.clone(), self.segment.header.segment));
         let keyring = self.opener.as_ref().map(Opener::keyring);
         Pieces { folder: Arc::clone(&self.folder), skipped, keyring }
     }
@@ -258,6 +280,7 @@ impl Reader {
     pub fn next_record(&mut self) -> Result<Option<Raw<'_>>, ReadError> {
         let mut looks = 0;
         loop {
+            self.pass_over().map_err(|error| ReadError::Io(self.path.clone(), error))?;
             let offset = self.segment.at;
             match self.segment.step().map_err(|error| ReadError::Io(self.path.clone(), error))? {
                 Step::Frame(head) => {
@@ -283,6 +306,17 @@ impl Reader {
         }
     }
 
+    /// Goes past what is not wanted: records that are known, and of other logs.
+    fn pass_over(&mut self) -> io::Result<()> {
+        let (from, opener) = (self.from, &mut self.opener);
+        if from == 0 && opener.as_ref().is_none_or(Opener::is_of_all) {
+            return Ok(());
+        }
+        self.segment.skip(|head| {
+            head.record >= from && !opener.as_mut().is_some_and(|opener| opener.is_other(head.format))
+        })
+    }
+
     fn opened(&mut self, offset: u64, head: FrameHead) -> Result<Raw<'_>, ReadError> {
         let place = Place { segment: self.segment.header.segment, offset, record: head.record };
         let stored = self.segment.body();
@@ -295,6 +329,7 @@ impl Reader {
             Some(opener) => match opener.open(self.boot, &head, stored) {
                 Ok(plain) => Body::Plain(plain),
                 Err(Closed::Shredded) => Body::Shredded,
+                Err(Closed::Other) => Body::Other,
                 Err(Closed::Key(error)) => return Err(ReadError::Key(error)),
                 Err(Closed::Broken) => {
                     let what = "the body does not open with its key";
@@ -432,14 +467,14 @@ impl Pieces {
         let head = FrameHead::decode(&frame).ok_or(io::ErrorKind::InvalidData)?;
         let mut stored = vec![0; head.length.min(BODY_BYTES_MAX)];
         file.read_exact_at(&mut stored, place.offset.saturating_add(wide(FRAME_BYTES)))?;
-        let mut opener = self.keyring.clone().map(Opener::new);
+        let mut opener = self.keyring.clone().map(|keyring| Opener::new(keyring, None));
         let body = match &mut opener {
             _ if head.is_plain() => stored.as_slice(),
             Some(opener) => {
                 let opened = opener.open(boot, &head, &stored);
                 opened.map_err(|closed| match closed {
                     Closed::Shredded => io::Error::from(SHREDDED),
-                    Closed::Key(_) | Closed::Broken => io::ErrorKind::InvalidData.into(),
+                    Closed::Key(_) | Closed::Broken | Closed::Other => io::ErrorKind::InvalidData.into(),
                 })?
             }
             None => return Err(io::ErrorKind::InvalidData.into()),

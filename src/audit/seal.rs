@@ -114,6 +114,8 @@ impl Sealer {
 pub(super) enum Closed {
     /// Its key was destroyed on purpose.
     Shredded,
+    /// It is of a log that is not read.
+    Other,
     /// The key cannot be had.
     Key(KeyError),
     /// It does not open with its key.
@@ -125,9 +127,18 @@ pub(super) struct Opener {
     keyring: Arc<Keyring>,
     boot: [u8; 16],
     generation: u64,
-    /// `None`: shredded.
-    keys: HashMap<u32, Option<BodyKey>>,
+    keys: HashMap<u32, Found>,
+    /// Records of this log only.
+    only: Option<Arc<str>>,
     plain: Vec<u8>,
+}
+
+/// What is known of a key.
+enum Found {
+    Key(BodyKey),
+    Shredded,
+    /// It is of another log.
+    Other,
 }
 
 impl std::fmt::Debug for Opener {
@@ -137,12 +148,34 @@ impl std::fmt::Debug for Opener {
 }
 
 impl Opener {
-    pub(super) fn new(keyring: Arc<Keyring>) -> Self {
-        Self { keyring, boot: [0; 16], generation: 0, keys: HashMap::new(), plain: Vec::new() }
+    /// Of one log, or of all.
+    pub(super) fn new(keyring: Arc<Keyring>, only: Option<&str>) -> Self {
+        let only = only.map(Arc::from);
+        Self { keyring, boot: [0; 16], generation: 0, keys: HashMap::new(), only, plain: Vec::new() }
+    }
+
+    /// Whether records of every log are read.
+    pub(super) const fn is_of_all(&self) -> bool {
+        self.only.is_none()
     }
 
     pub(super) fn keyring(&self) -> Arc<Keyring> {
         Arc::clone(&self.keyring)
+    }
+
+    /// Whether a record is of another log than the one that is read, as its key tells. What cannot be told is not.
+    pub(super) fn is_other(&mut self, number: u32) -> bool {
+        let Some(only) = &self.only else { return false };
+        match self.keys.get(&number) {
+            Some(found) => matches!(found, Found::Other),
+            None => {
+                let is_other = self.keyring.by_number(number).is_ok_and(|key| **only != *key.customer());
+                if is_other {
+                    self.keys.insert(number, Found::Other);
+                }
+                is_other
+            }
+        }
     }
 
     /// Decrypts the body of a frame that a run of the process wrote.
@@ -155,15 +188,21 @@ impl Opener {
         let key = match self.keys.entry(head.format) {
             std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
             std::collections::hash_map::Entry::Vacant(place) => {
-                let key = match self.keyring.by_number(head.format) {
-                    Ok(key) => Some(BodyKey::new(&key, &boot).map_err(Closed::Key)?),
-                    Err(KeyError::Shredded(_)) => None,
+                let is_other =
+                    |key: &DataKey| self.only.as_ref().is_some_and(|only| **only != *key.customer());
+                place.insert(match self.keyring.by_number(head.format) {
+                    Ok(key) if is_other(&key) => Found::Other,
+                    Ok(key) => Found::Key(BodyKey::new(&key, &boot).map_err(Closed::Key)?),
+                    Err(KeyError::Shredded(_)) => Found::Shredded,
                     Err(error) => return Err(Closed::Key(error)),
-                };
-                place.insert(key)
+                })
             }
         };
-        let key = key.as_ref().ok_or(Closed::Shredded)?;
+        let key = match key {
+            Found::Key(key) => key,
+            Found::Shredded => return Err(Closed::Shredded),
+            Found::Other => return Err(Closed::Other),
+        };
         self.plain.clear();
         self.plain.extend_from_slice(body);
         key.open(head.record, &head.bound(), &mut self.plain).ok_or(Closed::Broken)

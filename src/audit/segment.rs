@@ -86,6 +86,27 @@ impl Segment {
         Ok(step)
     }
 
+    /// Goes past encrypted frames that are not wanted, unread but for their heads. At the first thing that is not as it should
+    /// be it stops: reading tells what that is.
+    pub(super) fn skip(&mut self, mut is_wanted: impl FnMut(&FrameHead) -> bool) -> io::Result<()> {
+        while wide(FRAME_BYTES) <= self.size.saturating_sub(self.at) {
+            let start = self.load(FRAME_BYTES)?;
+            let head =
+                self.window.get(start..).and_then(|rest| rest.first_chunk()).and_then(FrameHead::decode);
+            let is_next = |head: &FrameHead| {
+                (1..=BODY_BYTES_MAX).contains(&head.length)
+                    && !head.is_plain()
+                    && head.record == self.link.record
+                    && head.frame_bytes() <= self.size.saturating_sub(self.at)
+            };
+            let Some(head) = head.filter(|head| is_next(head) && !is_wanted(head)) else { break };
+            self.link.chain = head.chain;
+            self.link.record = self.link.record.saturating_add(1);
+            self.at = self.at.saturating_add(head.frame_bytes());
+        }
+        Ok(())
+    }
+
     /// Whether a whole frame lies at the next place by now.
     pub(super) fn has_more(&mut self) -> io::Result<bool> {
         let (at, link) = (self.at, self.link);

@@ -136,7 +136,7 @@ pub(super) fn verify_all<E: From<ReadError>>(
             counts.records = counts.records.saturating_add(1);
             match raw.body {
                 Body::Shredded => counts.shredded = counts.shredded.saturating_add(1),
-                Body::NoKey => counts.closed = counts.closed.saturating_add(1),
+                Body::NoKey | Body::Other => counts.closed = counts.closed.saturating_add(1),
                 Body::Plain(body) => {
                     let Ok(entry) = decode(body) else {
                         let what = "the record's body cannot be read";

@@ -7,6 +7,7 @@ pub(crate) mod dice;
 pub(crate) mod faults;
 pub(crate) mod liar;
 pub(crate) mod messages;
+pub(crate) mod moto;
 pub(crate) mod pooled;
 pub(crate) mod postgres;
 pub(crate) mod road;
@@ -15,6 +16,7 @@ pub(crate) mod thief;
 pub(crate) mod transcript;
 pub(crate) mod vault;
 pub(crate) mod wire;
+pub(crate) mod witness;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -27,7 +29,7 @@ pub(crate) fn unique(word: &str) -> String {
 }
 
 /// Waits until `done` or fails with what was waited for.
-pub(crate) fn eventually(what: &str, done: impl Fn() -> bool) {
+pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !done() {
         assert!(begun.elapsed() < Duration::from_secs(30), "{what}");

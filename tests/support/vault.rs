@@ -176,6 +176,14 @@ impl Vault {
         vault
     }
 
+    /// Changes keys of `onevault.yaml`, for the next start.
+    pub(crate) fn change(&self, changes: Value) {
+        let path = self.dir.0.join("onevault.yaml");
+        let mut config: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        merge(&mut config, changes);
+        fs::write(path, config.to_string()).unwrap();
+    }
+
     /// Writes a customer's files; a running OneVault sees them by itself.
     pub(crate) fn write(&self, customer: &Customer) {
         let folder = self.dir.0.join("customers").join(&customer.id);

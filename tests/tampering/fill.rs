@@ -8,12 +8,14 @@ use std::task::{Context, Poll, Waker};
 
 use onevault::audit::{Event, EventKind, Log, Statement, Who};
 use onevault::config;
+use onevault::proof::cosignature::Witness as Key;
 use serde_json::json;
 
 use crate::support::eventually;
 use crate::support::messages;
 use crate::support::postgres::{ANY, Postgres, Tenant};
 use crate::support::vault::{Customer, Options, Vault, through};
+use crate::support::witness::Witness;
 
 const DAY_NS: u64 = 86_400_000_000_000;
 
@@ -24,6 +26,8 @@ pub(super) struct Filled {
     pub(super) before: PathBuf,
     /// Of the first, all kinds of records are there; of the second all is expired but the last; the third was shredded.
     pub(super) customers: [String; 3],
+    /// Who stands for each log.
+    pub(super) witness: Key,
     // Dropped behind the vault.
     _tenants: [Tenant; 3],
 }
@@ -124,7 +128,7 @@ fn durable(session: &mut onevault::audit::SessionLog, statement: &Statement<'_>)
     }
 }
 
-fn start(tenants: &[Tenant; 3]) -> Vault {
+fn start(tenants: &[Tenant; 3], witness: &Witness) -> Vault {
     let mut customers: Vec<Customer> = tenants.iter().map(Customer::of).collect();
     let year = json!({ "statement": "1y", "session": "1y", "event": "1y" });
     customers[1] = customers[1].clone().with(json!({ "audit": { "retention": year } }));
@@ -141,6 +145,7 @@ fn start(tenants: &[Tenant; 3]) -> Vault {
         // Nobody listens there, so alerts wait.
         "alerts": { "url": "http://127.0.0.1:1/hook", "secret": format!("file:{}", secret.display()), "failed_logins": 2 },
     }));
+    let options = options.with(json!({ "audit": witness.config() }));
     Vault::start(options)
 }
 
@@ -171,16 +176,34 @@ fn archived(vault: &Vault) {
     });
 }
 
+/// Waits until the witness stands for all of each log.
+fn witnessed(vault: &Vault, customers: &[String; 3]) {
+    let size = |log: &str, name: &str| -> Option<u64> {
+        let text = fs::read_to_string(vault.dir.0.join("audit/proof").join(log).join(name)).ok()?;
+        let at = if name == "cosigned" { text.find("note ") } else { text.rfind("note ") };
+        text.get(at?..)?.lines().nth(2)?.parse().ok()
+    };
+    for log in customers.iter().map(String::as_str).chain(["_"]) {
+        let is_all = || size(log, "cosigned").is_some() && size(log, "cosigned") == size(log, "history");
+        eventually("a witness stands for it", is_all);
+    }
+}
+
 pub(super) fn filled() -> Filled {
     // Of its own, because what it counts is compared with the log.
     let postgres: &'static Postgres = Box::leak(Box::new(Postgres::preloading(ANY, "pg_stat_statements")));
     let tenants = ["first", "second", "third"].map(|word| postgres.tenant(word));
     tenants[0].sql("CREATE EXTENSION pg_stat_statements");
-    let mut vault = start(&tenants);
+    let witness = Witness::start();
+    let mut vault = start(&tenants, &witness);
+    let key = || fs::read_to_string(vault.dir.0.join("audit/proof/checkpoints.pub")).unwrap_or_default();
+    eventually("it is known who signs", || key().ends_with('\n'));
+    witness.trust(&key());
     let customers = [0, 1, 2].map(|at: usize| tenants[at].role.clone());
     for tenant in &tenants {
         work(&vault, tenant);
     }
+    witnessed(&vault, &customers);
     vault.stop();
     former_days(&audit(&vault), &customers);
     vault.launch();
@@ -209,11 +232,13 @@ pub(super) fn filled() -> Filled {
         work(&vault, tenant);
     }
     archived(&vault);
+    witnessed(&vault, &customers);
     well(&vault, &["audit", "hold", "release", "--customer", first, "--number", "1", "--reason", "closed"]);
     vault.stop();
     // The last run of the process has a batch that was torn, and is cut by the next.
     work_and_be_torn(&mut vault, &tenants[0]);
-    Filled { vault, before, customers, _tenants: tenants }
+    let witness = Key::parse(&witness.key()).unwrap();
+    Filled { vault, before, customers, witness, _tenants: tenants }
 }
 
 fn work_and_be_torn(vault: &mut Vault, tenant: &Tenant) {

@@ -11,8 +11,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use onevault::audit::evidence::{Evidence, check_files, key_beside};
-use onevault::audit::keys::Keyring;
+use onevault::audit::keys::file::State;
+use onevault::audit::keys::{Keyring, folder_of};
 use onevault::audit::verify::verify;
+use onevault::proof::cosignature::Witness;
 use serde_json::json;
 
 use self::fill::{Filled, copy, files, filled, said};
@@ -31,6 +33,7 @@ enum Kind {
     NotaryState,
     PublicKey,
     History,
+    Cosigned,
     Row,
     ArchiveState,
     Archived,
@@ -64,6 +67,7 @@ const BY_NATURE: &[(Kind, &[Way], &str)] = &[
     (Kind::Lock, &[Way::Removed], "nothing is ever in it"),
     (Kind::Sealed, &[Way::Removed, Way::RolledBack], "working files; what they say follows from records"),
     (Kind::Position, &[Way::Removed, Way::RolledBack], "records are read again, and none is counted twice"),
+    (Kind::Cosigned, &[Way::RolledBack], "what the witness stood for then still holds; it stands for less"),
     (Kind::ArchiveState, &[Way::RolledBack], "the journal still has what it does not know of"),
     (Kind::Key, &[Way::RolledBack], "it was destroyed, and a copy came back; the record of the shred stays"),
 ];
@@ -81,6 +85,7 @@ fn kind(name: &str) -> Option<Kind> {
         ["proof", "state"] => Kind::NotaryState,
         ["proof", "checkpoints.pub"] => Kind::PublicKey,
         ["proof", _, "history"] => Kind::History,
+        ["proof", _, "cosigned"] => Kind::Cosigned,
         ["proof", _, file] if file.starts_with("row") => Kind::Row,
         ["archive.state", "state"] => Kind::ArchiveState,
         ["archive", .., file] if file.ends_with(".parquet") => Kind::Archived,
@@ -92,15 +97,18 @@ fn kind(name: &str) -> Option<Kind> {
     })
 }
 
-/// Verifies as the command does; what it says, if anything is wrong.
-fn damage(folder: &Path, only: Option<&str>) -> Option<String> {
+/// Verifies as the command does, with a witness that must stand for each log; what it says, if anything is wrong.
+fn damage(folder: &Path, witness: &Witness, only: Option<&str>) -> Option<String> {
     let audit =
         onevault::config::Audit { directory: folder.to_owned(), ..onevault::config::Audit::default() };
     let verified = || -> Result<u64, String> {
         let keyring = Arc::new(Keyring::of_log(&audit).map_err(|error| error.to_string())?);
         let counts = match key_beside(folder).map_err(|error| error.to_string())? {
             Some(key) => {
-                Evidence::of(&audit, keyring, key).verify(only, &[], |_| {}).map(|(counts, _)| counts)
+                let evidence = Evidence::of(&audit, keyring, key);
+                evidence.verify(only, &[], |_| {}).and_then(|(counts, logs)| {
+                    evidence.witnessed(&logs, (std::slice::from_ref(witness), 1)).map(|_| counts)
+                })
             }
             None => check_files(folder, &keyring).and_then(|()| Ok(verify(folder, Some(keyring), |_| {})?)),
         };
@@ -178,7 +186,9 @@ impl Scene<'_> {
             // The records of a segment that is cut away are missing in their logs.
             return told.contains(".journal") || told.contains("more were signed");
         }
-        if matches!(kind, Kind::Row | Kind::Archived | Kind::Expired) {
+        // Of one that is not there nobody knows that it was.
+        let is_gone = kind == Kind::Expired && !self.folder.join(name).exists();
+        if is_gone || matches!(kind, Kind::Row | Kind::Archived | Kind::Cosigned) {
             return told.contains(&format!("log {}", self.log_of(name).unwrap()));
         }
         // The vault's own checkpoint says which others there are.
@@ -209,7 +219,11 @@ impl Scene<'_> {
         let only = self.log_of(first).filter(|_| way == Way::Byte);
         // The chain is what shows it, and much quicker than all that hangs on it.
         let is_of_chain = kind == Kind::Segment && way == Way::Byte;
-        let told = if is_of_chain { chain_damage(&self.folder) } else { damage(&self.folder, only) };
+        let told = if is_of_chain {
+            chain_damage(&self.folder)
+        } else {
+            damage(&self.folder, &self.filled.witness, only)
+        };
         *self.tried.entry((kind, way)).or_default() += 1;
         let is_by_nature = BY_NATURE.iter().any(|(of, ways, _)| *of == kind && ways.contains(&way))
             || self.is_unreadable(first)
@@ -223,6 +237,23 @@ impl Scene<'_> {
         for (name, bytes) in good {
             fs::write(self.folder.join(name), bytes).unwrap();
         }
+    }
+
+    /// A file that passes for one that nobody can read any more.
+    fn under_a_shredded_key(&self, name: &str, good: &[u8]) -> Option<Vec<u8>> {
+        let keys = Keyring::list(&folder_of(&self.folder)).unwrap().into_iter().map(Result::unwrap);
+        let mut shredded = keys.filter(|key| matches!(key.state, State::Shredded(_)));
+        let mut bad = good.to_vec();
+        if kind(name) == Some(Kind::Sealed) {
+            bad[8..12].copy_from_slice(&shredded.next()?.label.number.to_le_bytes());
+        } else if kind(name) == Some(Kind::Archived) {
+            let word = b"onevault:";
+            let at = good.windows(word.len()).position(|found| found == word)? + word.len();
+            let digits = good[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let mut texts = shredded.map(|key| key.label.number.to_string());
+            bad[at..at + digits].copy_from_slice(texts.find(|text| text.len() == digits)?.as_bytes());
+        }
+        (bad != good).then_some(bad)
     }
 
     fn change_all_ways(&mut self, name: &str) {
@@ -243,13 +274,16 @@ impl Scene<'_> {
             }
         }
         self.expect(Way::Removed, "removed", &[(name, None)]);
+        if let Some(bad) = self.under_a_shredded_key(name, &good) {
+            self.expect(Way::Byte, "under a key that was shredded", &[(name, Some(bad))]);
+        }
         let pieces = pieces(kind, &good);
         let differ = |pair: &&[(usize, usize)]| good[pair[0].0..pair[0].1] != good[pair[1].0..pair[1].1];
         for pair in pieces.windows(2).filter(differ).take(3) {
             let bad = exchanged(&good, (pair[0], pair[1]));
             self.expect(Way::Reordered, &format!("{pair:?} exchanged"), &[(name, Some(bad))]);
         }
-        if let (Kind::History | Kind::Newest | Kind::Register | Kind::Row, Some((from, _))) =
+        if let (Kind::History | Kind::Newest | Kind::Cosigned | Kind::Register | Kind::Row, Some((from, _))) =
             (kind, pieces.last())
         {
             self.expect(Way::Shortened, "without its last part", &[(name, Some(good[..*from].to_vec()))]);
@@ -313,7 +347,7 @@ fn pieces(kind: Kind, bytes: &[u8]) -> Vec<(usize, usize)> {
             found.push((at, at + 56 + usize::try_from(length).unwrap()));
             at += 56 + usize::try_from(length).unwrap();
         }
-    } else if matches!(kind, Kind::History | Kind::Newest) {
+    } else if matches!(kind, Kind::History | Kind::Newest | Kind::Cosigned) {
         let text = std::str::from_utf8(bytes).unwrap();
         while let Some((head, _)) = text.get(at..).unwrap().split_once('\n') {
             let length: usize = head.strip_prefix("note ").unwrap().parse().unwrap();
@@ -345,7 +379,7 @@ fn every_change_cut_swap_roll_back_and_re_ordering_is_found_and_its_place_is_nam
     let names = files(&folder);
     let unknown: Vec<_> = names.iter().filter(|name| kind(name).is_none()).collect();
     assert!(unknown.is_empty(), "files of a kind that nobody has thought of: {unknown:?}");
-    assert_eq!(damage(&folder, None), None, "before anything was changed");
+    assert_eq!(damage(&folder, &filled.witness, None), None, "before anything was changed");
     let (tried, not_found) = (BTreeMap::new(), Vec::new());
     let mut scene = Scene { filled: &filled, folder, names, tried, not_found };
     let begun = Instant::now();
@@ -362,7 +396,7 @@ fn every_change_cut_swap_roll_back_and_re_ordering_is_found_and_its_place_is_nam
         scene.not_found.len(),
         scene.not_found.join("\n")
     );
-    assert_eq!(damage(&scene.folder, None), None, "everything was put back");
+    assert_eq!(damage(&scene.folder, &filled.witness, None), None, "everything was put back");
     by_the_command(&scene);
 }
 
@@ -386,7 +420,7 @@ fn by_the_command(scene: &Scene<'_>) {
         assert!(scene.names_it(&said(&told), name), "{name}: {}", said(&told));
         fs::write(scene.folder.join(name), good).unwrap();
     }
-    assert!(seen.len() >= 13, "{seen:?}");
+    assert!(seen.len() >= 14, "{seen:?}");
     assert!(verify().status.success());
     assert_eq!(scene.filled.customers.len(), 3);
 }
@@ -395,13 +429,9 @@ fn by_the_command(scene: &Scene<'_>) {
 fn everything_rolled_back_at_once_is_whole_and_the_second_place_shows_it() {
     let mut house = House::with("all_rolled_back", |options| options);
     house.vault.stop();
-    let config = house.vault.dir.0.join("onevault.yaml");
-    let mut settings: serde_json::Value =
-        serde_json::from_str(&fs::read_to_string(&config).unwrap()).unwrap();
     let anchors = house.vault.dir.0.join("anchors");
     let changes = json!({ "audit": { "checkpoint_interval_ms": 100, "anchor": { "url": format!("file://{}", anchors.display()), "interval_s": 1 } } });
-    crate::support::vault::merge(&mut settings, changes);
-    fs::write(&config, settings.to_string()).unwrap();
+    house.vault.change(changes);
     house.vault.launch();
     house.enter().value("SELECT 'before'");
     house.vault.stop();

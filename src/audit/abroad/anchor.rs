@@ -94,7 +94,7 @@ impl Store {
     }
 }
 
-fn checkpoints(text: &str, known: &[Verifier]) -> Option<Vec<(Checkpoint, String)>> {
+pub(in crate::audit) fn checkpoints(text: &str, known: &[Verifier]) -> Option<Vec<(Checkpoint, String)>> {
     let opened = |note: &str| Checkpoint::parse(note::open(note, known).ok()?.0).ok();
     split(text)?.into_iter().map(|note| Some((opened(note)?, note.to_owned()))).collect()
 }

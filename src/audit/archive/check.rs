@@ -4,10 +4,7 @@
 //! classes that its name is without, which it has not; under the customer's name, with the check bytes of its leaves; each of its bytes was authenticated, or is a length that fits.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-
-use parquet::file::metadata::ParquetMetaData;
 
 use super::super::arrow::Leaf;
 use super::super::join::Whole;
@@ -15,9 +12,6 @@ use super::super::row::{Column, Row};
 use super::file::{FileError, Keys, Reader};
 use super::name::{Class, Day, Name, OWN_LOG, Without};
 use crate::ids::CustomerId;
-
-/// Before each encrypted piece of a file: its length.
-const LENGTH_BYTES: u64 = 4;
 
 /// Reads a file whole and compares it with its name, and each record with `leaf_check`, where that knows the leaf of a
 /// place. Answers how many records it has. What follows from texts is not compared, as who has just written it does not.
@@ -30,7 +24,7 @@ pub fn check(
     keys: Arc<dyn Keys>,
     leaf_check: impl FnMut(u64) -> Option<[u8; 4]>,
 ) -> Result<u64, FileError> {
-    check_all(name, open(file, keys)?, leaf_check, |_, _, _| Ok(()))
+    check_all(name, Reader::open(file, keys)?, leaf_check, |_, _, _| Ok(()))
 }
 
 /// The same, and hands out each record that has passed: also what follows from its text must be what the text gives.
@@ -44,15 +38,7 @@ pub fn check_each(
     leaf_check: impl FnMut(u64) -> Option<[u8; 4]>,
     take: impl FnMut(Leaf, &Row<'_>, &Whole<'_>) -> Result<(), FileError>,
 ) -> Result<u64, FileError> {
-    check_all(name, open(file, keys)?.comparing(), leaf_check, take)
-}
-
-fn open(file: File, keys: Arc<dyn Keys>) -> Result<Reader, FileError> {
-    let lengths = file.try_clone()?;
-    let reader = Reader::open(file, keys)?;
-    check_lengths(&lengths, reader.metadata())?;
-    check_head(&lengths)?;
-    Ok(reader)
+    check_all(name, Reader::open(file, keys)?.comparing(), leaf_check, take)
 }
 
 fn check_all(
@@ -108,67 +94,4 @@ pub(super) fn log_of<'a>(row: &'a Row<'_>) -> &'a str {
 /// When a record was complete, in ns since 1970.
 pub(super) fn ended(row: &Row<'_>) -> u64 {
     row.number_of(Column::Time).saturating_add(row.number_of(Column::DurationNs))
-}
-
-/// Readers find pages by the footer and pass over the lengths that stand before them, so those are compared here.
-fn check_lengths(file: &File, metadata: &ParquetMetaData) -> Result<(), FileError> {
-    let wrong =
-        || FileError::Damaged(None, "the length of a page is not the one that its footer has".to_owned());
-    let indexes = metadata.offset_index().ok_or_else(wrong)?;
-    for (group, indexes) in metadata.row_groups().iter().zip(indexes) {
-        for (column, index) in group.columns().iter().zip(indexes) {
-            let (begin, bytes) = column.byte_range();
-            let mut at = begin;
-            let pages = index.page_locations().iter().map(|page| u64::try_from(page.offset).unwrap_or(0));
-            let index_pieces = [
-                (column.column_index_offset(), column.column_index_length()),
-                (column.offset_index_offset(), column.offset_index_length()),
-            ];
-            for (offset, bytes) in index_pieces {
-                let (Some(offset), Some(bytes)) = (offset, bytes) else { continue };
-                let offset = u64::try_from(offset).unwrap_or(u64::MAX);
-                if length(file, offset)?.saturating_add(LENGTH_BYTES) != u64::try_from(bytes).unwrap_or(0) {
-                    return Err(wrong());
-                }
-            }
-            for end in pages.filter(|offset| *offset > begin).chain([begin.saturating_add(bytes)]) {
-                let head = length(file, at)?.saturating_add(LENGTH_BYTES);
-                let body = length(file, at.saturating_add(head))?.saturating_add(LENGTH_BYTES);
-                at = at.saturating_add(head).saturating_add(body);
-                if at != end {
-                    return Err(wrong());
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// What stands in clear before the footer: which algorithm, 8 bytes that are the file's own, and the name of its key. Readers
-/// understand it in many forms, and writers write one.
-fn check_head(file: &File) -> Result<(), FileError> {
-    let wrong =
-        || FileError::Damaged(None, "what stands before its footer is not as it was written".to_owned());
-    let end = file.metadata()?.len().checked_sub(8).ok_or_else(wrong)?;
-    let bytes = length(file, end)?;
-    let begin = end.checked_sub(bytes).ok_or_else(wrong)?;
-    let mut head = [0; 16];
-    file.read_exact_at(&mut head, begin)?;
-    let [0x1c, 0x1c, 0x28, 8, _, _, _, _, _, _, _, _, 0, 0, 0x18, key_bytes] = head else {
-        return Err(wrong());
-    };
-    let behind = 16_u64.saturating_add(key_bytes.into());
-    let mut stop = [0xff];
-    file.read_exact_at(&mut stop, begin.saturating_add(behind))?;
-    let footer = behind.saturating_add(1);
-    let is_whole =
-        footer.saturating_add(LENGTH_BYTES).saturating_add(length(file, begin.saturating_add(footer))?)
-            == bytes;
-    if stop == [0] && is_whole { Ok(()) } else { Err(wrong()) }
-}
-
-fn length(file: &File, at: u64) -> Result<u64, FileError> {
-    let mut bytes = [0; 4];
-    file.read_exact_at(&mut bytes, at)?;
-    Ok(u64::from(u32::from_le_bytes(bytes)))
 }

@@ -12,15 +12,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::error::ArrowError;
 use parquet::arrow::arrow_reader::{
-    ArrowPredicateFn, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-    RowFilter,
+    ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder, RowFilter,
 };
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::encryption::decrypt::{FileDecryptionProperties, KeyRetriever};
 use parquet::encryption::encrypt::FileEncryptionProperties;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use zeroize::Zeroizing;
@@ -32,6 +32,7 @@ use super::super::arrow::{
 use super::super::join::Whole;
 use super::super::keys::{KeyError, Keyring};
 use super::super::row::{Column, Row};
+use super::blocks::{check_footer, check_indexes, check_pages};
 use super::span::Span;
 
 /// Purpose under which data keys give the keys of files.
@@ -230,6 +231,8 @@ impl KeyRetriever for Retriever {
 
 /// A file whose footer was read: what is to be read of it can be said.
 pub struct Opened {
+    /// The file again, for the lengths of its blocks.
+    file: File,
     builder: ParquetRecordBatchReaderBuilder<File>,
     key: u32,
 }
@@ -259,14 +262,13 @@ impl Opened {
         let decryption = FileDecryptionProperties::with_key_retriever(Arc::<Retriever>::clone(&retriever))
             .build()
             .map_err(|error| damaged(&error))?;
-        let options = ArrowReaderOptions::new()
-            .with_page_index_policy(PageIndexPolicy::Optional)
-            .with_file_decryption_properties(decryption);
-        let opened = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options);
+        check_footer(&file)?;
+        let opened = metadata_of(&file, &decryption);
         let (key, refused) =
             std::mem::take(&mut *retriever.asked.lock().unwrap_or_else(PoisonError::into_inner));
-        let builder = opened.map_err(|error| refused.map_or_else(|| damaged(&error), FileError::Key))?;
-        Ok(Self { builder, key })
+        let metadata = opened.map_err(|error| refused.map_or(error, FileError::Key))?;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.try_clone()?, metadata);
+        Ok(Self { file, builder, key })
     }
 
     /// Number of the data key that the file is encrypted under.
@@ -288,6 +290,7 @@ impl Opened {
     pub fn read(self, wanted: &Span) -> Result<Reader, FileError> {
         let metadata = Arc::clone(self.builder.metadata());
         let groups = wanted.groups(&metadata);
+        check_pages(&self.file, &metadata, &groups, |_| true)?;
         let builder = self.builder.with_row_groups(groups).with_batch_size(READ_ROWS);
         let inner = builder.build().map_err(|error| damaged(&error))?;
         Ok(Reader { inner, metadata, batch: None, at: 0, compares: false })
@@ -309,10 +312,30 @@ impl Opened {
         let schema = self.builder.parquet_schema();
         let shown = ProjectionMask::columns(schema, columns.iter().copied());
         let seen = ProjectionMask::columns(schema, looked_at.iter().copied());
+        let is_read = |column| shown.leaf_included(column) || seen.leaf_included(column);
+        check_pages(&self.file, self.builder.metadata(), &groups, is_read)?;
         let filter = RowFilter::new(vec![Box::new(ArrowPredicateFn::new(seen, takes))]);
         let builder = self.builder.with_row_groups(groups).with_projection(shown).with_row_filter(filter);
         builder.with_batch_size(rows).build().map_err(|error| damaged(&error))
     }
+}
+
+/// What the footer says; then, where their lengths fit that, what the indexes of pages say.
+fn metadata_of(
+    file: &File,
+    decryption: &Arc<FileDecryptionProperties>,
+) -> Result<ArrowReaderMetadata, FileError> {
+    let reader =
+        |reader: ParquetMetaDataReader| reader.with_decryption_properties(Some(Arc::clone(decryption)));
+    let footer = reader(ParquetMetaDataReader::new()).with_page_index_policy(PageIndexPolicy::Skip);
+    let metadata = footer.parse_and_finish(file).map_err(|error| damaged(&error))?;
+    check_indexes(file, &metadata)?;
+    let indexes = reader(ParquetMetaDataReader::new_with_metadata(metadata));
+    let mut indexes = indexes.with_page_index_policy(PageIndexPolicy::Optional);
+    indexes.read_page_indexes(file).map_err(|error| damaged(&error))?;
+    let metadata = indexes.finish().map_err(|error| damaged(&error))?;
+    ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::new())
+        .map_err(|error| damaged(&error))
 }
 
 /// Says of each row of a batch whether it is wanted.

@@ -4,6 +4,7 @@
 //! is passed over but what was shredded before it was sealed; where it has come to is written down only after all
 //! before that is in the archive, so after any end of the process it begins again there.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
@@ -229,25 +230,32 @@ impl Follower {
         if self.is_lost {
             return Ok(0);
         }
-        let oldest = self.joiner.oldest().map_or(u64::MAX, |place| place.segment);
+        let oldest = self.joiner.oldest();
         let state = State {
             record: self.taken,
-            segment: self.reader.position().0.min(oldest),
+            segment: self.reader.position().0.min(oldest.map_or(u64::MAX, |place| place.segment)),
+            needed: oldest.map_or(self.taken.saturating_add(1), |place| place.record),
             logs: self.logs.iter().map(|(name, (leaves, _))| (name.clone(), Sizes::of(*leaves))).collect(),
         };
         state.write(&self.folders.own)?;
         Ok(state.segment)
     }
 
-    /// Merges the files of all logs' days before `today`.
-    pub(in crate::audit) fn merge(&self, today: Day) -> Result<usize, ArchiveTrouble> {
-        let mut gone = 0_usize;
-        for (name, (size, _)) in &self.logs {
-            let files = Files::of(&self.folders.notary, name);
-            let check = |index| leaf_check(&files, index, *size);
-            gone = gone.saturating_add(self.sealer.merge(name, today, &check)?);
-        }
-        Ok(gone)
+    /// The logs that records were handed on of.
+    pub(in crate::audit) fn logs(&self) -> Vec<String> {
+        self.logs.keys().cloned().collect()
+    }
+
+    /// Merges the files of a log's days before `today`. Answers how many files there are less.
+    pub(in crate::audit) fn merge(&self, log: &str, today: Day) -> Result<usize, ArchiveTrouble> {
+        let size = self.logs.get(log).map_or(0, |(size, _)| *size);
+        let leaves = Leaves { folder: self.folders.notary.clone(), read: HashMap::new() };
+        let leaves = RefCell::new(leaves);
+        let check = |index| {
+            let leaf = (index < size).then(|| leaves.borrow_mut().get(log, index, size))?;
+            leaf.ok()?.first_chunk().copied()
+        };
+        Ok(self.sealer.merge(log, today, &check)?)
     }
 
     /// Whether an intent without its outcome is encrypted with one of these keys.
@@ -265,16 +273,6 @@ impl Follower {
     pub(in crate::audit) fn position(&self) -> (u64, u64) {
         self.reader.position()
     }
-}
-
-/// The beginning of a leaf's hash, if the tree has it.
-fn leaf_check(files: &Files, index: u64, size: u64) -> Option<[u8; 4]> {
-    if index >= size {
-        return None;
-    }
-    let mut hash = [Hash::default()];
-    files.read(0, index, &mut hash).ok()?;
-    hash.first()?.first_chunk().copied()
 }
 
 /// What it takes to hand a record on.

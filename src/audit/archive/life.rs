@@ -145,6 +145,7 @@ pub(in crate::audit) fn start(
         sealed,
         sealed_at: (0, 0),
         merged: Day::default(),
+        to_merge: Vec::new(),
     };
     let thread = std::thread::Builder::new().name("audit-archive".into()).spawn(move || archivist.live())?;
     Ok(Life { told, thread: Mutex::new(Some(thread)) })
@@ -159,8 +160,10 @@ struct Archivist {
     sealed: Instant,
     /// Up to where the journal was read then.
     sealed_at: (u64, u64),
-    /// Days before this one were merged.
+    /// Files of days before this one were merged, or are.
     merged: Day,
+    /// The logs whose files are to be merged, one at each step: what comes meanwhile is sealed in time.
+    to_merge: Vec<String>,
 }
 
 impl Archivist {
@@ -218,17 +221,20 @@ impl Archivist {
             let needed = followed.round()?;
             self.told.needed.store(needed, Ordering::SeqCst);
             (self.sealed, self.sealed_at) = (Instant::now(), followed.position());
-            let today = Day::of(now_ns().saturating_sub(GRACE_NS));
             for customer in ready {
                 if let Some(shred) = lock(&self.told.shreds).get_mut(&customer) {
                     shred.is_ready = true;
                 }
             }
+            let today = Day::of(now_ns().saturating_sub(GRACE_NS));
             if self.merged < today {
-                followed.merge(today)?;
-                self.merged = today;
+                (self.to_merge, self.merged) = (followed.logs(), today);
             }
-            self.trim(needed)?;
+            self.trim(needed, now_ns())?;
+        }
+        if let Some(log) = self.to_merge.last() {
+            followed.merge(log, self.merged)?;
+            self.to_merge.pop();
         }
         Ok(())
     }
@@ -242,7 +248,7 @@ impl Archivist {
     }
 
     /// Deletes segments of the journal that nobody needs any more.
-    fn trim(&self, needed: u64) -> Result<(), ArchiveTrouble> {
+    fn trim(&self, needed: u64, now_ns: u64) -> Result<(), ArchiveTrouble> {
         let folder = &self.audit.directory;
         let of = |error| ArchiveTrouble::Folder(folder.clone(), error);
         if has_requests(&folder_of(folder)).map_err(of)? {
@@ -251,15 +257,16 @@ impl Archivist {
         // What the notary has taken is known to it after any end only from its own file.
         let signed = State::read(&self.folders.notary)?.map_or(0, |signed| signed.segment);
         let keep_ns = self.audit.archive.journal_keep_h.saturating_mul(HOUR_NS);
-        let until_ns = now_ns().saturating_sub(keep_ns);
+        let until_ns = now_ns.saturating_sub(keep_ns);
         let needed = needed.min(signed);
         let digested =
             if self.audit.digest.enabled { needed_by_digests(folder).map_err(of)? } else { u64::MAX };
         let mut gone = trim(folder, needed.min(digested), until_ns, &self.keyring).map_err(of)?;
-        let waiting = could_go(folder, needed, until_ns).map_err(of)?;
         let uncounted =
             trim(folder, needed, until_ns.saturating_sub(DIGEST_PATIENCE_NS), &self.keyring).map_err(of)?;
         gone = gone.saturating_add(uncounted);
+        // What has just gone does not wait.
+        let waiting = could_go(folder, needed, until_ns).map_err(of)?;
         self.tell_held((waiting, uncounted), digested);
         if gone > 0 {
             tracing::info!(
@@ -318,3 +325,6 @@ impl Archivist {
         *known = text;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,11 +6,12 @@
 //!
 //! ```text
 //! name.rs    names, and which files to read        file.rs   one file: written and read · span.rs  which of its rows
-//! check.rs   whether a file is what its name says   place.rs  where files are kept
+//! check.rs   whether a file is what its name says   place.rs  where files are kept · blocks.rs  lengths in a file
 //! follower.rs  follows the journal behind the notary   life.rs  the thread
 //! sealer.rs  gathers records and puts files; merge.rs makes one of a day's many; thin.rs  without what went by its age
 //! ```
 
+mod blocks;
 pub mod check;
 #[cfg(test)]
 mod examples;

@@ -22,7 +22,7 @@ use crate::config;
 use crate::customers::Catalogues;
 
 /// How far it has come, in the folder of the digests.
-const POSITION: &str = "position.json";
+pub(in crate::audit) const POSITION: &str = "position.json";
 /// Records that are taken at one time, so that a round is not late.
 const RECORDS_AT_ONCE: u32 = 1 << 15;
 

@@ -182,6 +182,10 @@ impl Store {
         let number = u32::from_le_bytes(*number);
         // What is about to be shredded must not be taken into anything new.
         if !self.keyring.is_active(number) {
+            // Else a file would pass for that of somebody who was shredded.
+            if !self.keyring.is_of(number, customer).map_err(StoreError::Key)? {
+                return Err(damaged());
+            }
             let gone = self.keyring.by_number(number).err().unwrap_or(KeyError::Shredded(number));
             return Err(StoreError::Key(gone));
         }

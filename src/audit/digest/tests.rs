@@ -191,3 +191,22 @@ fn counted_after_shred(folder: &Folder) -> u64 {
     let open = store(folder).open_days("one_spa").unwrap();
     open.iter().flat_map(|digest| digest.logins.values()).map(|login| login.statements).sum()
 }
+
+#[test]
+fn a_file_that_says_it_is_under_anothers_shredded_key_is_damaged() {
+    let folder = Folder::new();
+    work(&folder, 1, 1);
+    let (keyring, store) = (keyring(&folder), store(&folder));
+    let [own, other] = ["one_spa", "one_barn"].map(|customer| keyring.current(customer, now()).unwrap());
+    store.write("one_spa", "x.sealed", &1, &own).unwrap();
+    assert_eq!(store.read("one_spa", "x.sealed").unwrap(), Some((1, own.number())));
+    let stone = Tombstone { time_ns: now(), by: "t".into(), why: "t".into() };
+    keyring.retire("one_barn").unwrap();
+    keyring.shred("one_barn", &stone).unwrap();
+    let path = folder_of(&folder.0).join("one_spa/x.sealed");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[8..12].copy_from_slice(&other.number().to_le_bytes());
+    fs::write(&path, bytes).unwrap();
+    let told = store.read::<u8>("one_spa", "x.sealed");
+    assert!(matches!(told, Err(StoreError::Damaged(_))), "{told:?}");
+}

@@ -95,18 +95,21 @@ impl<'a> Cursor<'a> {
                     self.span.from = behind;
                     return Ok(Some(ArchivedFile { name, opened, span }));
                 }
-                Err(FileError::Key(KeyError::Shredded(_))) => {
-                    let last = behind.min(span.to);
-                    self.shredded = self.shredded.saturating_add(last.saturating_sub(span.from));
-                    self.span.from = behind;
-                }
                 // It was merged into a larger one in the meantime.
                 Err(FileError::Io(error)) if error.kind() == io::ErrorKind::NotFound && looks < LOOKS_MAX => {
                     looks = looks.saturating_add(1);
                     self.span.from = span.from;
                     self.list()?;
                 }
-                Err(error) => return Err(HistoryError::File(name.to_string(), error)),
+                Err(error) => {
+                    let trouble = self.history.trouble_of(&name, error);
+                    if !matches!(trouble, HistoryError::File(_, FileError::Key(KeyError::Shredded(_)))) {
+                        return Err(trouble);
+                    }
+                    let last = behind.min(span.to);
+                    self.shredded = self.shredded.saturating_add(last.saturating_sub(span.from));
+                    self.span.from = behind;
+                }
             }
         }
         Ok(None)
@@ -164,17 +167,27 @@ impl<E> std::convert::From<FileError> for Stop<E> {
     }
 }
 
-fn cursors<'a>(history: &'a History, wanted: &'a Wanted) -> Result<Vec<Cursor<'a>>, HistoryError> {
+/// `behind`: of these logs only what has this place or a later one.
+fn cursors<'a>(
+    history: &'a History,
+    wanted: &Wanted,
+    behind: &BTreeMap<String, u64>,
+) -> Result<Vec<Cursor<'a>>, HistoryError> {
     let logs = history.archived_logs().filter(|(log, _)| wanted.takes_log(log));
-    logs.map(|(log, size)| Cursor::new(history, log, size, wanted.span)).collect()
+    let of = |(log, size): (&'a str, u64)| {
+        let from = behind.get(log).copied().unwrap_or(0).max(wanted.span.from);
+        Cursor::new(history, log, size, Span { from, ..wanted.span })
+    };
+    logs.map(of).collect()
 }
 
 pub(super) fn each<E: std::convert::From<HistoryError>>(
     history: &History,
     wanted: &Wanted,
+    behind: &BTreeMap<String, u64>,
     mut take: impl FnMut(&Found<'_>) -> Result<(), E>,
 ) -> Result<u64, E> {
-    let mut cursors = cursors(history, wanted)?;
+    let mut cursors = cursors(history, wanted, behind)?;
     // Which log comes next: by when its next record began, about.
     let mut queue: BTreeMap<(u64, usize), ()> = BTreeMap::new();
     let bounds = cursors.iter().enumerate().filter_map(|(at, cursor)| Some(((cursor.bound()?, at), ())));
@@ -201,7 +214,7 @@ impl History {
         mut take: impl FnMut(ArchivedFile) -> Result<(), E>,
     ) -> Result<u64, E> {
         let mut shredded = 0_u64;
-        for mut cursor in cursors(self, wanted)? {
+        for mut cursor in cursors(self, wanted, &BTreeMap::new())? {
             while let Some(file) = cursor.next_file()? {
                 take(file)?;
             }

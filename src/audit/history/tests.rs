@@ -1,10 +1,13 @@
 //! What is read is the same wherever it lies.
 
-use super::super::archive::follower::{Folders, Follower};
+use super::super::archive::follower::{ArchiveTrouble, Folders, Follower};
 use super::super::archive::name::Day;
 use super::super::archive::place::Local;
 use super::super::begin::{trim, write_only};
 use super::super::evidence::{Evidence, Which, key_beside};
+use super::super::keys::Listed;
+use super::super::keys::file::{Purpose, Tombstone};
+use super::super::keys::folder_of as keys_of;
 use super::super::row::Column;
 use super::super::tests::{Folder, keyring, select, wait, who};
 use super::*;
@@ -90,6 +93,10 @@ fn follower(folder: &Folder) -> Follower {
     Follower::open(&folders, &config.origin, Box::new(place), &keyring(folder)).unwrap()
 }
 
+fn merge(follower: &Follower) -> Result<(), ArchiveTrouble> {
+    follower.logs().iter().try_for_each(|log| follower.merge(log, Day::of(u64::MAX)).map(drop))
+}
+
 #[test]
 fn archive_and_journal_read_as_the_journal_alone_did() {
     let folder = Folder::new();
@@ -112,7 +119,7 @@ fn archive_and_journal_read_as_the_journal_alone_did() {
     }
     let follower = archive(&folder);
     assert_eq!(by_log(read(&folder, &Wanted::ALL).unwrap()), all);
-    follower.merge(Day::of(u64::MAX)).unwrap();
+    merge(&follower).unwrap();
     assert_eq!(by_log(read(&folder, &Wanted::ALL).unwrap()), all);
     assert_eq!(read(&folder, &Wanted::of("one_barn")).unwrap(), all["one_barn"]);
 }
@@ -133,6 +140,29 @@ fn a_span_of_time_or_of_places_is_all_of_it_and_nothing_else() {
     let span = Span { until_ns, ..Span::ALL };
     let unplaced = Wanted { with_index: false, span, ..Wanted::of("one_barn") };
     assert_eq!(read(&folder, &unplaced).unwrap().len(), 6);
+}
+
+#[test]
+fn what_began_before_the_archive_ends_is_whole_when_it_ends_behind_it() {
+    let folder = Folder::new();
+    let log = Log::open(&folder.config(), "node").unwrap();
+    let mut spa = log.session(&who(1));
+    let mut barn = log.session(&Who { customer: "one_barn", ..who(2) });
+    let put = |session: &mut crate::audit::SessionLog, number| {
+        let ticket = session.statement(&select(number)).unwrap();
+        wait(|cx| session.poll_durable(ticket, cx)).unwrap();
+    };
+    put(&mut spa, 1);
+    let begun = Statement { text: b"select 'long ago'", text_bytes: 17, ..select(2) };
+    let intent = spa.intent(&begun).unwrap();
+    wait(|cx| spa.poll_durable(intent, cx)).unwrap();
+    put(&mut barn, 1);
+    log.close();
+    drop(archive(&folder));
+    let wanted = Wanted { with_open: true, ..Wanted::of("one_spa") };
+    let found = read(&folder, &wanted).unwrap();
+    let texts: Vec<_> = found.iter().map(|record| record.3.contains("long ago")).collect();
+    assert_eq!(texts, [false, true], "{found:?}");
 }
 
 #[test]
@@ -180,7 +210,7 @@ fn work(folder: &Folder, steps: u32) {
     match steps {
         4 => write_only(&folder.0, needed, &keyring),
         5 => assert!(trim(&folder.0, needed, u64::MAX, &keyring).unwrap() > 0),
-        6 => assert!(follower.merge(Day::of(u64::MAX)).is_ok()),
+        6 => assert!(merge(&follower).is_ok()),
         _ => {}
     }
 }
@@ -282,4 +312,151 @@ fn a_record_of_the_archive_is_proven() {
         assert_eq!(bundle.index, index);
         bundle.check(std::slice::from_ref(&key)).unwrap();
     }
+}
+
+/// Archives everything, and deletes every segment that the archive has.
+fn archive_and_trim(folder: &Folder) {
+    let mut follower = archive(folder);
+    let needed = follower.round().unwrap();
+    assert!(trim(&folder.0, needed, u64::MAX, &keyring(folder)).unwrap() > 0);
+}
+
+#[test]
+fn segments_that_go_into_the_archive_while_they_are_read_are_read_from_there() {
+    for with_index in [true, false] {
+        // At the first record of the archive, of the journal, and at some in between.
+        for at in [0, 14, 20, 26, 33] {
+            let folder = Folder::new();
+            live(&folder, 0);
+            archive_and_trim(&folder);
+            live(&folder, 20);
+            live(&folder, 40);
+            let wanted = Wanted { with_index, ..Wanted::ALL };
+            let before = by_log(read(&folder, &wanted).unwrap());
+            let history = History::open(&folder.config(), keyring(&folder)).unwrap();
+            let mut found: Vec<(String, Option<u64>, Vec<u8>)> = Vec::new();
+            let read = history.each::<HistoryError>(&wanted, |record| {
+                let mut bytes = Vec::new();
+                record.row.canonical(&mut bytes);
+                record.canonical_long(|piece| bytes.extend_from_slice(piece));
+                found.push((record.log.to_owned(), record.index, bytes));
+                if found.len() == at + 1 {
+                    archive_and_trim(&folder);
+                    live(&folder, 60);
+                    archive_and_trim(&folder);
+                }
+                Ok(())
+            });
+            read.unwrap();
+            for (log, records) in &before {
+                let own = found.iter().filter(|(of, ..)| of == log).map(|(_, _, bytes)| bytes);
+                let own: Vec<_> = own.take(records.len()).collect();
+                assert_eq!(own.len(), records.len(), "{log}, {at}");
+                for (record, bytes) in records.iter().zip(own) {
+                    assert_eq!(record.2, *bytes, "{log}, at {at}");
+                }
+            }
+            for log in before.keys().filter(|_| with_index) {
+                let places = found.iter().filter(|(of, ..)| of == log);
+                // Places are told of the archive's records, too, so they are all there and in order.
+                let places: Vec<u64> = places.filter_map(|(_, index, _)| *index).collect();
+                assert_eq!(
+                    places,
+                    (0..u64::try_from(places.len()).unwrap()).collect::<Vec<_>>(),
+                    "{log}, at {at}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_segment_that_is_missing_and_in_no_archive_is_damage_also_while_it_is_read() {
+    let folder = Folder::new();
+    live(&folder, 0);
+    archive_and_trim(&folder);
+    live(&folder, 20);
+    live(&folder, 40);
+    live(&folder, 60);
+    let history = History::open(&folder.config(), keyring(&folder)).unwrap();
+    let mut count = 0;
+    let read = history.each::<HistoryError>(&Wanted::ALL, |_| {
+        count += 1;
+        if count == 1 {
+            let numbers = super::super::disk::segments(&folder.0).unwrap();
+            assert!(numbers.len() > 2, "{numbers:?}");
+            std::fs::remove_file(folder.0.join(super::super::journal::segment_name(numbers[1]))).unwrap();
+        }
+        Ok(())
+    });
+    assert!(read.is_err());
+}
+
+#[test]
+fn a_long_text_whose_parts_go_into_the_archive_while_it_is_read_is_whole() {
+    for with_index in [true, false] {
+        let folder = Folder::new();
+        let config = config::Audit { buffer_bytes: 16 << 20, stall_timeout_ms: 60_000, ..folder.config() };
+        let log = Log::open(&config, "node").unwrap();
+        let mut spa = log.session(&who(1));
+        let mut barn = log.session(&Who { customer: "one_barn", ..who(2) });
+        let (text, between) = (vec![b'y'; 200_000], vec![b'x'; 1_200_000]);
+        let long = Statement { text: &text, text_bytes: 200_000, ..select(1) };
+        spa.intent(&long).unwrap();
+        // More than a segment, so that the end lies in another than the parts.
+        for (number, text) in [(1, between.as_slice()), (2, &b"select 2"[..])] {
+            let text_bytes = u64::try_from(text.len()).unwrap();
+            let ticket = barn.statement(&Statement { text, text_bytes, ..select(number) }).unwrap();
+            wait(|cx| barn.poll_durable(ticket, cx)).unwrap();
+        }
+        let ticket = spa.outcome(&long).unwrap();
+        wait(|cx| spa.poll_durable(ticket, cx)).unwrap();
+        log.close();
+        let history = History::open(&folder.config(), keyring(&folder)).unwrap();
+        let (mut found, mut begun) = (Vec::new(), None);
+        let read = history.each::<HistoryError>(&Wanted { with_index, ..Wanted::ALL }, |record| {
+            let sequence = record.row.number_of(Column::Sequence);
+            found.push((record.log.to_owned(), sequence, record.whole()?.text.len()));
+            if (record.log, sequence) == ("one_barn", 2) {
+                begun = record.place().map(|place| place.segment);
+                archive_and_trim(&folder);
+            }
+            Ok(())
+        });
+        read.unwrap();
+        assert!(begun > Some(1), "{begun:?}");
+        found.retain(|(log, ..)| log != OWN_LOG);
+        let own = |log: &str, sequence, bytes| (log.to_owned(), sequence, bytes);
+        let barn = [own("one_barn", 1, 1_200_000), own("one_barn", 2, 8)];
+        assert_eq!(found, [&barn[..], &[own("one_spa", 1, 200_000)]].concat());
+    }
+}
+
+#[test]
+fn a_file_that_says_it_is_under_anothers_shredded_key_is_damage_and_not_passed_over() {
+    let folder = Folder::new();
+    live(&folder, 0);
+    archive(&folder);
+    let keys: Vec<_> = Keyring::list(&keys_of(&folder.0)).unwrap().into_iter().map(Result::unwrap).collect();
+    let of = |customer| {
+        let own = |key: &&Listed| key.label.customer == customer && key.label.purpose == Purpose::Records;
+        keys.iter().find(own).unwrap().label.number
+    };
+    let (spa, barn) = (of("one_spa"), of("one_barn"));
+    let stone = Tombstone { time_ns: BEGIN_NS, by: "t".into(), why: "t".into() };
+    keyring(&folder).retire("one_barn").unwrap();
+    keyring(&folder).shred("one_barn", &stone).unwrap();
+    let wanted = Wanted { log: Some("one_spa".into()), ..Wanted::ALL };
+    assert!(!read(&folder, &wanted).unwrap().is_empty());
+    let place = Local::open(&folder.0.join("archive")).unwrap();
+    for (name, _) in place.list("one_spa").unwrap() {
+        let path = folder.0.join("archive").join(name.to_string());
+        let mut bytes = std::fs::read(&path).unwrap();
+        let (word, other) = (format!("onevault:{spa}"), format!("onevault:{barn}"));
+        let at = bytes.windows(word.len()).position(|found| found == word.as_bytes()).unwrap();
+        bytes[at..at + other.len()].copy_from_slice(other.as_bytes());
+        std::fs::write(&path, bytes).unwrap();
+    }
+    let told = read(&folder, &wanted).unwrap_err().to_string();
+    assert!(told.contains("one_spa") && told.contains("is of another log"), "{told}");
 }

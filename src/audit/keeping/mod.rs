@@ -101,7 +101,7 @@ impl Wish {
     }
 
     /// Whether it names a log and whoever asks.
-    fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), String> {
         let customer = self.customer();
         if customer != OWN_LOG {
             CustomerId::parse(customer).map_err(|error| error.to_string())?;

@@ -20,6 +20,7 @@ use super::super::archive::name::OWN_LOG;
 use super::super::archive::place::make_folder;
 use super::super::gate::now_ns;
 use super::super::keys::Keyring;
+use super::super::notary::log_of;
 use super::super::render::hex;
 use super::folder_of;
 use crate::ids::CustomerId;
@@ -361,6 +362,25 @@ impl Register {
                 && since_ns < hold.until_ns
         })
     }
+}
+
+/// The logs of which something went by its age.
+pub(in crate::audit) fn logs(directory: &Path) -> Result<Vec<String>, String> {
+    let folder = folder_of(directory).join(EXPIRED_NAME);
+    let told = |error: io::Error| format!("{}: {error}", folder.display());
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(told(error)),
+    };
+    let mut logs = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(told)?.file_name().into_string().unwrap_or_default();
+        // Beside them may be one that is being written.
+        logs.extend(Some(name).filter(|name| log_of(name.as_bytes()) == name));
+    }
+    logs.sort_unstable();
+    Ok(logs)
 }
 
 fn number(count: usize) -> u64 {

@@ -1,6 +1,7 @@
 //! What was decided is there whole, or everything is held.
 
 mod ages;
+mod stores;
 
 use std::fs;
 use std::path::PathBuf;

@@ -194,7 +194,7 @@ pub(in crate::audit) struct KeyFile {
 
 impl KeyFile {
     /// The file's bytes.
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(in crate::audit) fn encode(&self) -> Vec<u8> {
         let customer = self.label.customer.as_bytes();
         let customer = customer.get(..usize::from(u8::MAX)).unwrap_or(customer);
         let wrapped = self.wrapped.unwrap_or(Wrapped::NOTHING);
@@ -241,7 +241,7 @@ impl KeyFile {
     }
 
     fn fields(rest: &mut &[u8]) -> Option<Self> {
-        let [state, purpose, customer_bytes, _] = take(rest)?;
+        let [state, purpose, customer_bytes, 0] = take(rest)? else { return None };
         let number = u32::from_le_bytes(take(rest)?);
         let month = u32::from_le_bytes(take(rest)?);
         let created_ns = u64::from_le_bytes(take(rest)?);

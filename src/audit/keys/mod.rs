@@ -317,6 +317,14 @@ impl Keyring {
         self.folder.read(number).is_ok_and(|file| file.state == State::Active)
     }
 
+    /// Whether a key is a customer's, shredded or not, as its file says now.
+    ///
+    /// # Errors
+    /// [`KeyError`] when the file cannot be read.
+    pub fn is_of(&self, number: u32, customer: &str) -> Result<bool, KeyError> {
+        Ok(self.folder.read(number)?.label.customer == customer)
+    }
+
     /// What masks values of a customer; made durably if there is none. Gone when the customer is shredded.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ use crate::proof::tree::check_consistency;
 
 pub(in crate::audit) const LATEST: &str = "latest";
 pub(in crate::audit) const HISTORY: &str = "history";
-const COSIGNED: &str = "cosigned";
+pub(in crate::audit) const COSIGNED: &str = "cosigned";
 /// The file with the public key.
 pub(in crate::audit) const PUBLIC_KEY: &str = "checkpoints.pub";
 /// So many bytes of notes are read at most.
@@ -67,7 +67,7 @@ const TAIL_BYTES_MAX: u64 = 64 << 10;
 
 /// Cuts notes at the ends of histories that were not written whole, because the power was lost. What was cut is kept
 /// beside, in `history.cut`. Answers the last note of each log.
-fn heal_all(folder: &Path) -> std::io::Result<Vec<(String, String)>> {
+pub(in crate::audit) fn heal_all(folder: &Path) -> std::io::Result<Vec<(String, String)>> {
     let mut last = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
@@ -119,14 +119,24 @@ fn torn(tail: &[u8], is_all: bool) -> Option<usize> {
     let last = heads.last().copied();
     let end = match last {
         Some(last) => last.saturating_add(whole(tail.get(last..)?).unwrap_or(0)),
-        None if is_all => 0,
+        None if is_all && is_begun(tail) => 0,
         None => return None,
     };
     let rest = tail.len().checked_sub(end).filter(|rest| *rest > 0)?;
     // What stands before the last note must be whole, else it is no torn end but damage.
     let before = heads.iter().rev().nth(1).filter(|_| last == Some(end));
-    let follows = before.is_none_or(|before| tail.get(*before..).and_then(whole) == end.checked_sub(*before));
+    let follows = match before {
+        Some(before) => tail.get(*before..).and_then(whole) == end.checked_sub(*before),
+        // A first note that is torn has nothing before it.
+        None => !is_all || last != Some(end) || end == 0,
+    };
     follows.then_some(rest)
+}
+
+/// Whether it is so little of a note that it has no head yet; what was never written may read as zeros.
+fn is_begun(bytes: &[u8]) -> bool {
+    let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last.saturating_add(1));
+    bytes.get(..written).is_some_and(|bytes| b"note ".starts_with(bytes))
 }
 
 /// The bytes of the whole note, with its frame, that these bytes begin with.

@@ -25,6 +25,8 @@ pub(in crate::audit) struct State {
     pub(in crate::audit) record: u64,
     /// The segment in which reading begins again: that of the oldest intent without its outcome.
     pub(in crate::audit) segment: u64,
+    /// What a later record may hang on begins with this record; 0: nobody has looked.
+    pub(in crate::audit) needed: u64,
     /// Each log's sizes.
     pub(in crate::audit) logs: BTreeMap<String, Sizes>,
 }
@@ -105,8 +107,11 @@ impl State {
 
     fn encode(&self) -> String {
         let mut text = format!("{FIRST_LINE}\nrecord {}\nsegment {}\n", self.record, self.segment);
+        // Writing to a String cannot fail.
+        if self.needed > 0 {
+            let _ = writeln!(text, "needed {}", self.needed);
+        }
         for (name, sizes) in &self.logs {
-            // Writing to a String cannot fail.
             let _ = write!(text, "log {name} {}", sizes.leaves);
             for (from, key) in &sizes.keys {
                 let _ = write!(text, " {from}:{key}");
@@ -124,14 +129,19 @@ impl State {
         if format!("{:08x}", crc32fast::hash(body.as_bytes())) != sum {
             return None;
         }
-        let mut lines = body.lines();
+        let mut lines = body.lines().peekable();
         if lines.next() != Some(FIRST_LINE) {
             return None;
         }
         let record = lines.next()?.strip_prefix("record ")?.parse().ok()?;
         let segment = lines.next()?.strip_prefix("segment ")?.parse().ok()?;
+        let behind = u64::saturating_add(record, 1);
+        let needed = match lines.peek().and_then(|line| line.strip_prefix("needed ")) {
+            Some(needed) => needed.parse().ok().filter(|needed| (1..=behind).contains(needed))?,
+            None => 0,
+        };
         let mut logs = BTreeMap::new();
-        for line in lines {
+        for line in lines.skip(usize::from(needed > 0)) {
             let mut words = line.strip_prefix("log ")?.split(' ');
             let name = words.next().filter(|name| super::log_of(name.as_bytes()) == *name)?;
             let leaves = words.next()?.parse().ok()?;
@@ -147,7 +157,7 @@ impl State {
             }
             logs.insert(name.to_owned(), sizes);
         }
-        Some(Self { record, segment, logs })
+        Some(Self { record, segment, needed, logs })
     }
 }
 
@@ -159,7 +169,7 @@ mod tests {
     fn a_state_is_read_as_it_was_written_and_no_other() {
         let spa = Sizes { leaves: 30, keys: vec![(0, 2), (12, 5)] };
         let logs = [("_".to_owned(), Sizes::of(7)), ("one_spa".to_owned(), spa)].into();
-        let state = State { record: 12, segment: 2, logs };
+        let state = State { record: 12, segment: 2, needed: 9, logs };
         let text = state.encode();
         assert_eq!(State::parse(&text), Some(state));
         for at in 0..text.len() {

@@ -229,6 +229,28 @@ fn a_history_that_was_torn_by_a_loss_of_power_is_healed_at_every_byte() {
 }
 
 #[test]
+fn only_the_beginning_of_a_note_is_cut_from_a_history() {
+    let own = Folder::new();
+    let path = own.0.join("one_spa").join("history");
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let healed = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        notes::heal_all(&own.0).unwrap();
+        std::fs::read(&path).unwrap()
+    };
+    for torn in
+        [&b"n"[..], b"note", b"not\0\0", b"\0\0\0", b"note 7", b"note 7\nabc\n", b"note 7\nabc\0\0\0\0"]
+    {
+        assert_eq!(healed(torn), b"", "{torn:?}");
+    }
+    // What nobody writes was not torn: it stays for whoever verifies.
+    for damage in [&b"mote 7\nabcdef\n"[..], b"x", b"nota", b"x\nnote 7", b"mote 3\nab\nnote 7\nabc"] {
+        assert_eq!(healed(damage), damage);
+    }
+    assert_eq!(healed(b"note 3\nab\nnote 7\nabc"), b"note 3\nab\n");
+}
+
+#[test]
 fn a_changed_file_of_the_notary_is_named() {
     let (journal, own) = (Folder::new(), Folder::new());
     eventful(&journal);

@@ -185,7 +185,7 @@ fn a_body_is_bound_to_the_fields_of_its_frame() {
     let mut segment = segment::Segment::open(file, 1).unwrap().unwrap();
     segment.step().unwrap();
     let segment::Step::Frame(head) = segment.step().unwrap() else { panic!("no frame") };
-    let mut opener = seal::Opener::new(keyring(&folder));
+    let mut opener = seal::Opener::new(keyring(&folder), None);
     assert!(opener.open(boot, &head, segment.body()).is_ok());
     for other in [
         journal::FrameHead { record: head.record + 1, ..head },
@@ -392,4 +392,37 @@ fn a_changed_byte_of_a_key_file_is_named_by_who_reads_the_log() {
     }
     let file = KeyFile::decode(&good).unwrap();
     assert_eq!(file.state, KeyState::Active);
+}
+
+#[test]
+fn a_key_file_with_a_byte_that_nobody_writes_is_refused_though_its_checksum_fits() {
+    let folder = Folder::new();
+    write(&Log::open(&folder.config(), "n").unwrap(), "one_spa", 1, b"select 1");
+    let mut bytes = std::fs::read(folder_of(&folder.0).join("0000000002.key")).unwrap();
+    assert_eq!(KeyFile::decode(&bytes).unwrap().encode(), bytes);
+    bytes[11] = 1;
+    let (fields, sum) = bytes.split_last_chunk_mut::<4>().unwrap();
+    *sum = crc32fast::hash(fields).to_le_bytes();
+    assert!(KeyFile::decode(&bytes).is_err());
+}
+
+#[test]
+fn who_reads_one_log_opens_no_other_customers_record() {
+    let folder = Folder::new();
+    let log = Log::open(&folder.config(), "n").unwrap();
+    write(&log, "one_spa", 1, b"of the spa");
+    write(&log, "one_barn", 2, b"of the barn");
+    drop(log);
+    let mut reader = Reader::open(&folder.0).unwrap().with_keys_of(keyring(&folder), Some("one_spa"));
+    let mut opened = Vec::new();
+    while let Some(raw) = reader.next_record().unwrap() {
+        if let Body::Plain(body) = raw.body
+            && raw.key > 0
+        {
+            opened.push(body.to_vec());
+        }
+    }
+    assert_eq!(opened.len(), 1);
+    assert!(holds(&opened[0], b"of the spa"));
+    assert_eq!(reader.end().unwrap(), reader::End::Clean);
 }

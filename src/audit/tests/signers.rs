@@ -24,18 +24,24 @@ fn write(log: &Log, sequence: u64) {
 fn rotate(folder: &Folder) -> Result<String, String> {
     let wish = Wish::RotateSigner { reason: "each year".into(), by: "olga".into() };
     let asked = ask(&folder.0, &wish).unwrap();
+    soon(|| asked.answer().unwrap())
+}
+
+/// Asks until there is an answer, for at most thirty seconds.
+fn soon<T>(mut ask: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
-        if let Some(answer) = asked.answer().unwrap() {
+        if let Some(answer) = ask() {
             return answer;
         }
-        assert!(begun.elapsed() < Duration::from_secs(30), "nobody answered");
+        assert!(begun.elapsed() < Duration::from_secs(30), "no answer");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
+/// It is there when the first checkpoint is.
 fn beside(folder: &Folder) -> Verifier {
-    key_beside(&folder.0).unwrap().unwrap()
+    soon(|| key_beside(&folder.0).unwrap())
 }
 
 fn evidence(folder: &Folder, key: &Verifier) -> Evidence {
@@ -66,12 +72,7 @@ fn a_key_is_replaced_and_whoever_has_either_verifies_all() {
     let log = Log::open(&config(&folder), "n").unwrap();
     write(&log, 1);
     let first = beside(&folder);
-    let proof = loop {
-        if let Ok(proof) = evidence(&folder, &first).prove("one_spa", Which::Index(0)) {
-            break proof;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    };
+    let proof = soon(|| evidence(&folder, &first).prove("one_spa", Which::Index(0)).ok());
     let told = rotate(&folder).unwrap();
     let second = beside(&folder);
     assert!(told.starts_with(&second.encoded()) && first != second, "{told}");

@@ -41,6 +41,8 @@ pub(super) fn float8(number: f64) -> String {
 fn shortest(number: impl std::fmt::LowerExp, is_bound: impl Fn(&str) -> bool) -> String {
     let shortest = format!("{number:e}");
     let digits = shortest.bytes().take_while(|byte| *byte != b'e').filter(u8::is_ascii_digit).count();
+    // Of two that are equally near, Rust's shortest form is either, and PostgreSQL's the even one, as of a given length.
+    let shortest = format!("{number:.places$e}", places = digits.saturating_sub(1));
     if !is_bound(&shortest) {
         return shortest;
     }

@@ -133,3 +133,45 @@ fn a_repeated_statement_takes_few_bytes() {
     println!("{bytes} hundredths of a byte a statement:{breakdown}");
     assert!(bytes < 1_800, "{bytes} hundredths of a byte a statement:{breakdown}");
 }
+
+#[test]
+fn a_block_whose_length_is_no_blocks_is_an_error_to_every_reader() {
+    let folder = Folder::new();
+    let path = file_in(&folder, &[TEXT, b"other"]);
+    let good = fs::read(&path).unwrap();
+    let opened = || Opened::open(File::open(&path).unwrap(), Arc::new(Ring::default()));
+    let metadata = Arc::clone(opened().unwrap().builder.metadata());
+    let at = |offset: i64| usize::try_from(offset).unwrap();
+    let length_at =
+        |at: usize| usize::try_from(u32::from_le_bytes(*good[at..].first_chunk().unwrap())).unwrap();
+    let end = good.len() - 8;
+    let footer = end - length_at(end);
+    let column = metadata.row_group(0).column(0);
+    let page = usize::try_from(column.byte_range().0).unwrap();
+    let body = page + 4 + length_at(page);
+    let indexes = [column.column_index_offset(), column.offset_index_offset()];
+    let places = [page, body].into_iter().chain(indexes.into_iter().flatten().map(at));
+    // The footer stands behind the name of its key.
+    let places = places.chain([footer + 17 + usize::from(good[footer + 15])]);
+    let lengths = [0_u32, 1, 11, 12, 27, 28, 1 << 20, u32::MAX];
+    let one = places.flat_map(|place| lengths.map(|length| vec![(place, length)]));
+    // A head that is too short, and a body that ends where it did.
+    let end = body + 4 + length_at(body);
+    let both = [0_usize, 1, 11, 12, 27].map(|head| {
+        let body = page + 4 + head;
+        vec![(body, u32::try_from(end - body - 4).unwrap()), (page, u32::try_from(head).unwrap())]
+    });
+    let columns = [INDEX];
+    for change in one.chain(both) {
+        let mut bytes = good.clone();
+        for (place, length) in &change {
+            bytes[*place..*place + 4].copy_from_slice(&length.to_le_bytes());
+        }
+        assert_ne!(bytes, good);
+        fs::write(&path, bytes).unwrap();
+        assert!(read(&path, Ring::default()).is_err(), "{change:?}");
+        let all: Takes = Box::new(|batch| Ok(vec![true; batch.num_rows()].into()));
+        let batches = opened().and_then(|opened| opened.batches(&Span::ALL, &columns, (&columns, all), 3));
+        assert!(batches.is_err(), "{change:?}");
+    }
+}

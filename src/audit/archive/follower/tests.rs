@@ -81,8 +81,12 @@ impl Scene {
         let mut found = Vec::new();
         for piece in pieces {
             let open = || self.local().open(piece.name).unwrap();
-            check(piece.name, open(), Arc::clone(&keys), |index| leaf_check(&files, index, u64::MAX))
-                .unwrap();
+            let leaf = |index| {
+                let mut hash = [Hash::default()];
+                files.read(0, index, &mut hash).ok()?;
+                hash[0].first_chunk().copied()
+            };
+            check(piece.name, open(), Arc::clone(&keys), leaf).unwrap();
             let read = File::open(open(), Arc::clone(&keys)).unwrap().each(|leaf, row, whole| {
                 if leaf.index >= piece.from {
                     let mut bytes = Vec::new();
@@ -148,7 +152,9 @@ fn all_that_was_signed_is_archived_once_whatever_ended_in_between() {
         let written = scene.written(log);
         assert!(written.len() >= 6 && scene.archived(log) == written, "{log}: {}", written.len());
     }
-    assert_eq!(follower.merge(Day::of(u64::MAX)).unwrap(), 6);
+    let gone =
+        follower.logs().iter().map(|log| follower.merge(log, Day::of(u64::MAX)).unwrap()).sum::<usize>();
+    assert_eq!(gone, 6);
     assert_eq!(scene.archived("one_barn"), scene.written("one_barn"));
 }
 

@@ -227,6 +227,8 @@ fn files_that_are_swapped_renamed_or_changed_are_named_and_never_merged() {
     names.sort_unstable_by_key(|name| name.first);
     let [first, second] = [&names[0], &names[1]].map(|name| root.join(name.to_string()));
     let barn = root.join(names[0].to_string().replace("one_spa", "one_barn"));
+    let other = check(&names[0], File::open(&barn).unwrap(), scene.ring.clone(), |_| None).unwrap_err();
+    assert!(other.to_string().contains("another log"), "{other}");
     let whole = fs::read(&first).unwrap();
     let mut changed = whole.clone();
     changed[700] ^= 1;

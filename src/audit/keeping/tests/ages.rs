@@ -12,23 +12,23 @@ use super::super::super::tests::select;
 use super::*;
 use crate::config::Age;
 
-const DAY_NS: u64 = 86_400_000_000_000;
+pub(super) const DAY_NS: u64 = 86_400_000_000_000;
 
 /// What is over after twenty days: statements.
-fn policies() -> BTreeMap<String, Policy> {
+pub(super) fn policies() -> BTreeMap<String, Policy> {
     let retention = Retention { statement: Age::days(10), session: Age::years(7), event: Age::years(7) };
     [("one_spa".to_owned(), Policy { retention, review_every: None })].into()
 }
 
-struct Scene {
-    folder: Folder,
-    audit: config::Audit,
-    keyring: Arc<Keyring>,
+pub(super) struct Scene {
+    pub(super) folder: Folder,
+    pub(super) audit: config::Audit,
+    pub(super) keyring: Arc<Keyring>,
 }
 
 impl Scene {
     /// Three sessions with two statements each in the archive.
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = Folder::new();
         let mut audit = config::Audit { checkpoint_interval_ms: 100, ..folder.config() };
         (audit.archive.enabled, audit.archive.interval_s) = (true, 1);
@@ -51,7 +51,7 @@ impl Scene {
         Self { folder, audit, keyring }
     }
 
-    fn place(&self) -> Local {
+    pub(super) fn place(&self) -> Local {
         Local::open(&self.audit.directory.join("archive")).unwrap()
     }
 
@@ -73,7 +73,7 @@ impl Scene {
         Evidence::of(&self.audit, Arc::clone(&self.keyring), key)
     }
 
-    fn verify(&self) -> Result<LogCounts, String> {
+    pub(super) fn verify(&self) -> Result<LogCounts, String> {
         let verified = self.evidence().verify(None, &[], |_| {});
         verified.map(|(_, mut logs)| logs.remove("one_spa").unwrap()).map_err(|error| error.to_string())
     }
@@ -166,4 +166,23 @@ fn a_store_of_objects_gets_the_new_file_before_the_old_one_goes() {
     let left = remote.list("one_spa").unwrap();
     assert!(!left.is_empty() && left.iter().all(|(name, _)| name.without.has(Class::Statement)), "{left:?}");
     assert!(told.iter().all(|words| words.contains("of class statement (kept for 10d)")), "{told:?}");
+}
+
+#[test]
+fn of_what_went_by_its_age_the_damaged_file_is_named_and_not_the_records() {
+    let scene = Scene::new();
+    assert_eq!(scene.sweep(8 * 366), Ok(12));
+    assert_eq!((count(&scene.audit, &scene.keyring), scene.verify().unwrap().aged), (Ok(0), 12));
+    let path = scene.folder.0.join("keeping/expired/one_spa");
+    let good = fs::read(&path).unwrap();
+    for at in [0, good.len() / 3, good.len() - 1] {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        fs::write(&path, bad).unwrap();
+        let (verified, read) =
+            (scene.verify().unwrap_err(), count(&scene.audit, &scene.keyring).unwrap_err());
+        for told in [verified, read] {
+            assert!(told.starts_with(path.to_str().unwrap()), "byte {at}: {told}");
+        }
+    }
 }
