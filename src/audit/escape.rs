@@ -39,6 +39,19 @@ pub(super) fn json_string(out: &mut String, text: &str) {
     out.push('"');
 }
 
+/// Texts as a JSON array.
+pub(super) fn json_list(texts: &[String]) -> String {
+    let mut out = String::from("[");
+    for text in texts {
+        if out.len() > 1 {
+            out.push(',');
+        }
+        json_string(&mut out, text);
+    }
+    out.push(']');
+    out
+}
+
 /// Appends `bytes` for a terminal: one line, nothing that a terminal obeys.
 pub(super) fn line(out: &mut String, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
@@ -94,6 +107,12 @@ impl Object {
                 self.text(&format!("{key}.base64"), &STANDARD.encode(bytes));
             }
         }
+    }
+
+    /// A list of texts.
+    pub(super) fn texts(&mut self, key: &str, texts: &[String]) {
+        self.key(key);
+        self.0.push_str(&json_list(texts));
     }
 
     /// Nothing, where there could be something.

@@ -20,3 +20,13 @@ with open(lines, encoding="utf-8") as file:
     objects = [json.loads(line) for line in file]
 texts = [object.get("query_info", {}).get("query_string") for object in objects]
 print("ocsf", len(objects), sum(1 for text in texts if text == "SELECT '=1+1'"))
+
+# What follows from a text is the same in each.
+WANTED = "SELECT '=1+1'"
+columns = zip(*(table[name].to_pylist() for name in ("text", "tables", "fingerprint")))
+of_parquet = [(tables, print_) for text, tables, print_ in columns if text == WANTED]
+of_csv = [(json.loads(row["tables"]), row["fingerprint"]) for row in rows if row["text"] == WANTED]
+unmapped = [object["unmapped"] for object, text in zip(objects, texts) if text == WANTED]
+of_ocsf = [(entry["ov.tables"], entry["ov.fingerprint"]) for entry in unmapped]
+assert of_parquet == of_csv == of_ocsf and len(of_csv) == 3, (of_parquet, of_csv, of_ocsf)
+assert all(tables == [] and len(print_) == 16 for tables, print_ in of_csv), of_csv

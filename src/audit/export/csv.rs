@@ -10,10 +10,12 @@ use std::io::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::super::escape::json_list;
 use super::super::join::Whole;
 use super::super::render::{hex, rfc3339};
 use super::super::row::{Column, Row, Type, Value};
-use super::{PARAMETERS, TEXT, parameters, text};
+use super::{FINGERPRINT, PARAMETERS, TABLES, TEXT, parameters, text};
+use crate::gist::Gist;
 
 /// Name of the column with the exact bytes of what is not UTF-8.
 const NOT_UTF8: &str = "not_utf8";
@@ -24,14 +26,20 @@ const BEGINNINGS: [char; 12] =
 
 /// The line of names.
 pub(super) fn head() -> Vec<u8> {
-    let names = Column::ALL.iter().map(|column| column.name()).chain([TEXT, PARAMETERS, NOT_UTF8]);
+    let names = Column::ALL.iter().map(|column| column.name()).chain([
+        TEXT,
+        PARAMETERS,
+        TABLES,
+        FINGERPRINT,
+        NOT_UTF8,
+    ]);
     let mut line = names.collect::<Vec<_>>().join(",").into_bytes();
     line.extend_from_slice(b"\r\n");
     line
 }
 
-/// Appends a record's line.
-pub fn line(out: &mut Vec<u8>, row: &Row<'_>, whole: &Whole<'_>) {
+/// Appends a record's line; the relations that a statement names are a JSON array.
+pub fn line(out: &mut Vec<u8>, (row, gist): (&Row<'_>, Option<&Gist>), whole: &Whole<'_>) {
     let mut odd = String::new();
     for column in Column::ALL {
         match (row.get(column), column.kind()) {
@@ -52,6 +60,14 @@ pub fn line(out: &mut Vec<u8>, row: &Row<'_>, whole: &Whole<'_>) {
     out.push(b',');
     if let Some(parameters) = parameters(whole) {
         field(out, &parameters);
+    }
+    out.push(b',');
+    if let Some(tables) = gist.and_then(|gist| gist.tables.as_deref()) {
+        field(out, &json_list(tables));
+    }
+    out.push(b',');
+    if let Some(gist) = gist {
+        field(out, &gist.fingerprint);
     }
     out.push(b',');
     if !odd.is_empty() {

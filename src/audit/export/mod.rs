@@ -1,7 +1,7 @@
 //! Records in forms that others read: CSV, OCSF's JSON lines, Parquet.
 //!
-//! What always holds: each record is one line or one row; what is written follows from its [`Row`] and its long texts alone;
-//! memory does not grow with the number of records. Nothing is encrypted: who has the file can read it.
+//! What always holds: each record is one line or one row; what is written follows from its [`Row`] and its long texts alone, the relations
+//! that a statement names and its fingerprint too, which are made anew and left out where nobody can tell; memory does not grow with the number of records. Nothing is encrypted: who has the file can read it.
 //!
 //! ```text
 //! csv.rs   RFC 4180, safe to open in a spreadsheet     ocsf.rs  OCSF's objects, one a line
@@ -15,6 +15,7 @@ mod plain;
 use std::fmt;
 use std::io::{self, Write};
 
+use super::arrow::derived::gist_of;
 use super::escape::json_string;
 use super::join::Whole;
 use super::row::{Column, Row};
@@ -25,6 +26,10 @@ pub use plain::schema;
 pub const PARAMETERS: &str = "parameters";
 /// Name of the column with a statement's text.
 pub const TEXT: &str = "text";
+/// Name of the column with the relations that a statement names.
+pub const TABLES: &str = "tables";
+/// Name of the column with a statement's fingerprint.
+pub const FINGERPRINT: &str = "fingerprint";
 
 /// How records are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,14 +115,16 @@ impl<W: Write + Send> Exporter<W> {
     /// # Errors
     /// [`NotWritten`].
     pub fn take(&mut self, row: &Row<'_>, whole: &Whole<'_>) -> Result<(), NotWritten> {
+        let gist = gist_of(row, &whole.text).ok().flatten();
+        let gist = gist.as_deref();
         match &mut self.to {
             To::Csv(out, line) => {
                 line.clear();
-                csv::line(line, row, whole);
+                csv::line(line, (row, gist), whole);
                 out.write_all(line)?;
             }
-            To::Ocsf(out) => writeln!(out, "{}", ocsf::line(row, whole))?,
-            To::Parquet(writer) => writer.take(row, whole)?,
+            To::Ocsf(out) => writeln!(out, "{}", ocsf::line((row, gist), whole))?,
+            To::Parquet(writer) => writer.take((row, gist), whole)?,
         }
         self.records = self.records.saturating_add(1);
         Ok(())

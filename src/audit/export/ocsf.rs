@@ -12,6 +12,7 @@ use super::super::escape::Object;
 use super::super::join::Whole;
 use super::super::render::{Rated, json_column, json_parameters, rfc3339};
 use super::super::row::{Column, Row, Value};
+use crate::gist::Gist;
 
 /// Version of the schema.
 const VERSION: &str = "1.3.0";
@@ -42,7 +43,7 @@ const MAPPED: [Column; 16] = [
 
 /// One record, without its newline.
 #[must_use]
-pub fn line(row: &Row<'_>, whole: &Whole<'_>) -> String {
+pub fn line((row, gist): (&Row<'_>, Option<&Gist>), whole: &Whole<'_>) -> String {
     let mut object = Object::new();
     let rated = Rated::of(row);
     base(&mut object, row, rated);
@@ -67,6 +68,12 @@ pub fn line(row: &Row<'_>, whole: &Whole<'_>) -> String {
     }
     if rated.class == 6005 {
         json_parameters(&mut object, &whole.parameters);
+    }
+    if let Some(gist) = gist {
+        if let Some(tables) = &gist.tables {
+            object.texts("ov.tables", tables);
+        }
+        object.text("ov.fingerprint", &gist.fingerprint);
     }
     object.close();
     object.end()

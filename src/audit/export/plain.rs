@@ -1,4 +1,5 @@
-//! Records as Parquet without encryption: the columns of a [`Row`], then `text`, `parameters` and `not_utf8`.
+//! Records as Parquet without encryption: the columns of a [`Row`], then `text`, `parameters`, `tables`, `fingerprint` and
+//! `not_utf8`.
 //!
 //! What always holds: one row for each record, however long its text. Numbers are UInt64, times Timestamp(ns, UTC), texts
 //! UTF-8 with U+FFFD for what is not, other bytes lower-case hexadecimal digits; `parameters` is a JSON array of texts and nulls;
@@ -8,17 +9,20 @@ use std::io::Write;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, RecordBatch, StringBuilder, StringDictionaryBuilder, TimestampNanosecondBuilder, UInt64Builder,
+    ArrayRef, ListBuilder, RecordBatch, StringBuilder, StringDictionaryBuilder, TimestampNanosecondBuilder,
+    UInt64Builder,
 };
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, TimeUnit};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
+use super::super::arrow::derived::{append_tables, list};
 use super::super::join::Whole;
 use super::super::render::hex;
 use super::super::row::{Column, Row, Type, Value};
-use super::{NotWritten, PARAMETERS, TEXT, parameters, text};
+use super::{FINGERPRINT, NotWritten, PARAMETERS, TABLES, TEXT, parameters, text};
+use crate::gist::Gist;
 
 const NOT_UTF8: &str = "not_utf8";
 /// Gathered rows become a batch at this size.
@@ -40,6 +44,8 @@ pub fn schema() -> SchemaRef {
     let mut fields: Vec<Field> = Column::ALL.into_iter().map(field).collect();
     fields.push(Field::new(TEXT, DataType::Utf8, true));
     fields.push(Field::new(PARAMETERS, DataType::Utf8, true));
+    fields.push(Field::new(TABLES, list(), true));
+    fields.push(Field::new(FINGERPRINT, words(), true));
     fields.push(Field::new(NOT_UTF8, DataType::Utf8, true));
     Arc::new(Schema::new(fields))
 }
@@ -107,6 +113,8 @@ pub(super) struct Writer<W: Write + Send> {
     columns: Vec<(Column, Build)>,
     text: StringBuilder,
     parameters: StringBuilder,
+    tables: ListBuilder<StringBuilder>,
+    fingerprint: StringDictionaryBuilder<Int32Type>,
     odd: StringBuilder,
     rows: usize,
     bytes: usize,
@@ -127,13 +135,19 @@ impl<W: Write + Send> Writer<W> {
             columns: Column::ALL.into_iter().map(|column| (column, Build::of(column))).collect(),
             text: StringBuilder::new(),
             parameters: StringBuilder::new(),
+            tables: ListBuilder::new(StringBuilder::new()),
+            fingerprint: StringDictionaryBuilder::new(),
             odd: StringBuilder::new(),
             rows: 0,
             bytes: 0,
         })
     }
 
-    pub(super) fn take(&mut self, row: &Row<'_>, whole: &Whole<'_>) -> Result<(), NotWritten> {
+    pub(super) fn take(
+        &mut self,
+        (row, gist): (&Row<'_>, Option<&Gist>),
+        whole: &Whole<'_>,
+    ) -> Result<(), NotWritten> {
         let mut odd: Vec<&str> = Vec::new();
         for (column, build) in &mut self.columns {
             if !build.push(*column, row.get(*column))? {
@@ -146,9 +160,18 @@ impl<W: Write + Send> Writer<W> {
         }
         self.text.append_option(text);
         self.parameters.append_option(parameters(whole));
+        append_tables(&mut self.tables, gist);
+        match gist {
+            Some(gist) => {
+                self.fingerprint.append(&gist.fingerprint).map_err(written)?;
+            }
+            None => self.fingerprint.append_null(),
+        }
+        let named = gist.and_then(|gist| gist.tables.as_ref()).into_iter().flatten();
         self.odd.append_option((!odd.is_empty()).then(|| odd.join(" ")));
         self.rows = self.rows.saturating_add(1);
         self.bytes = self.bytes.saturating_add(whole.text.len()).saturating_add(whole.parameters.len());
+        self.bytes = self.bytes.saturating_add(named.map(String::len).sum());
         if self.rows >= BATCH_ROWS_MAX || self.bytes >= BATCH_BYTES_MAX {
             self.flush()?;
         }
@@ -159,6 +182,8 @@ impl<W: Write + Send> Writer<W> {
         let mut columns: Vec<ArrayRef> = self.columns.iter_mut().map(|(_, build)| build.finish()).collect();
         columns.push(Arc::new(self.text.finish()));
         columns.push(Arc::new(self.parameters.finish()));
+        columns.push(Arc::new(self.tables.finish()));
+        columns.push(Arc::new(self.fingerprint.finish()));
         columns.push(Arc::new(self.odd.finish()));
         (self.rows, self.bytes) = (0, 0);
         let batch = RecordBatch::try_new(schema(), columns).map_err(written)?;

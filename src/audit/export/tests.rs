@@ -97,7 +97,7 @@ const ACTIVITIES: &[(u64, &[u64])] = &[
 fn every_ocsf_object_has_what_its_class_requires() {
     let mut classes = std::collections::BTreeSet::new();
     for row in rows() {
-        let line = ocsf::line(&row, &whole(b"select 'a\nb'"));
+        let line = ocsf::line((&row, None), &whole(b"select 'a\nb'"));
         assert!(!line.contains('\n'));
         let object: Json = serde_json::from_str(&line).unwrap();
         let class = object["class_uid"].as_u64().unwrap();
@@ -198,7 +198,7 @@ proptest! {
         prop_assert_eq!(records.len(), 2);
         let named: HashMap<&[u8], &[u8]> =
             records[0].iter().map(Vec::as_slice).zip(records[1].iter().map(Vec::as_slice)).collect();
-        prop_assert_eq!(named.len(), COLUMNS + 3);
+        prop_assert_eq!(named.len(), COLUMNS + 5);
         for field in &records[1] {
             let first = String::from_utf8_lossy(shown_and_meant(field).0).chars().next();
             let begins = first.is_some_and(|first| FORMULAS.contains(first));
@@ -238,7 +238,7 @@ fn parquet_has_a_row_for_each_record_however_long_its_text() {
     records.push((rows().remove(1), whole(b"\xff")));
     let bytes = exported(Format::Parquet, &records);
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).unwrap();
-    assert_eq!(reader.schema().fields().len(), COLUMNS + 3);
+    assert_eq!(reader.schema().fields().len(), COLUMNS + 5);
     let batches: Vec<_> = reader.build().unwrap().collect::<Result<_, _>>().unwrap();
     assert_eq!(batches.iter().map(arrow::array::RecordBatch::num_rows).sum::<usize>(), records.len());
     let mut texts = Vec::new();
@@ -250,4 +250,47 @@ fn parquet_has_a_row_for_each_record_however_long_its_text() {
     assert_eq!(texts.iter().filter(|text| text.is_none()).count(), 26, "no statements");
     assert_eq!(texts[records.len() - 2], Some(long.len()));
     assert_eq!(texts[records.len() - 1], Some('\u{fffd}'.len_utf8()));
+}
+
+#[test]
+#[cfg(feature = "console")]
+fn every_form_says_which_relations_a_statement_names_and_its_fingerprint() {
+    let text = b"SELECT 1 FROM business.patients, \"Odd, name\"";
+    let records = || {
+        let of = |text: &[u8]| (rows().remove(1), whole(text));
+        vec![of(text), of(b"SELECT 2"), of(b"no sql"), (rows().remove(7), whole(text))]
+    };
+    let print = crate::gist::of(text).unwrap().unwrap().fingerprint.clone();
+    let named = r#"["\"Odd, name\"","business.patients"]"#;
+
+    let csv = exported(Format::Csv, &records());
+    let lines = fields(&csv);
+    let of = |line: usize, name: &[u8]| {
+        lines[line][lines[0].iter().position(|found| found == name).unwrap()].clone()
+    };
+    assert_eq!(of(1, b"tables"), [b"\"", named.as_bytes()].concat());
+    assert_eq!(of(1, b"fingerprint"), [b"\"", print.as_bytes()].concat());
+    assert_eq!(
+        (of(2, b"tables"), of(3, b"tables"), of(4, b"tables")),
+        (b"\"[]".to_vec(), Vec::new(), Vec::new())
+    );
+    assert_eq!((of(3, b"fingerprint"), of(4, b"fingerprint")), (Vec::new(), Vec::new()));
+
+    let ocsf = String::from_utf8(exported(Format::Ocsf, &records())).unwrap();
+    let objects: Vec<Json> = ocsf.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(objects[0]["unmapped"]["ov.tables"].to_string(), named);
+    assert_eq!(objects[0]["unmapped"]["ov.fingerprint"], print);
+    assert_eq!(objects[1]["unmapped"]["ov.tables"].to_string(), "[]");
+    assert!(objects[2..].iter().all(|object| object["unmapped"].get("ov.fingerprint").is_none()));
+
+    let parquet = bytes::Bytes::from(exported(Format::Parquet, &records()));
+    let mut reader = ParquetRecordBatchReaderBuilder::try_new(parquet).unwrap().build().unwrap();
+    let batch = reader.next().unwrap().unwrap();
+    let shown = |name: &str, at: usize| {
+        let column = batch.column_by_name(name).unwrap();
+        arrow::util::display::array_value_to_string(column, at).unwrap()
+    };
+    assert_eq!(shown("tables", 0), "[\"Odd, name\", business.patients]");
+    assert_eq!((shown("fingerprint", 0), shown("tables", 1)), (print, "[]".to_owned()));
+    assert_eq!((shown("tables", 2), shown("fingerprint", 3)), (String::new(), String::new()));
 }
