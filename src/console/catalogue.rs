@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
 use datafusion::common::{Column, ScalarValue};
-use datafusion::datasource::{ViewTable, provider_as_source};
+use datafusion::datasource::{TableType, ViewTable, provider_as_source};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder, lit};
 use datafusion::prelude::SessionContext;
@@ -20,7 +20,7 @@ use super::settings::{self, Told};
 use crate::customers::RESERVED_DATABASE;
 
 /// Columns of tables that the engine does not know: `b` boolean, `i` int4, `l` int8, `t` text, `z` timestamptz.
-const LACKING: [(&str, &str); 25] = [
+const LACKING: [(&str, &str); 28] = [
     ("pg_seclabels", "objoid:i classoid:i objsubid:i objtype:t objnamespace:i objname:t provider:t label:t"),
     (
         "pg_stat_all_tables",
@@ -61,7 +61,7 @@ const LACKING: [(&str, &str); 25] = [
         "locktype:t database:i relation:i page:i tuple:i virtualxid:t transactionid:i classid:i objid:i objsubid:i \
          virtualtransaction:t pid:i mode:t granted:b fastpath:b waitstart:z",
     ),
-    ("pg_parameter_acl", "oid:i parname:t paracl:t"),
+    ("pg_parameter_acl", "oid:i parname:t paracl:a"),
     ("pg_policies", "schemaname:t tablename:t policyname:t permissive:t roles:t cmd:t qual:t with_check:t"),
     ("pg_prepared_statements", "name:t statement:t prepare_time:z parameter_types:t from_sql:b"),
     ("pg_prepared_xacts", "transaction:i gid:t prepared:z owner:t database:t"),
@@ -78,16 +78,108 @@ const LACKING: [(&str, &str); 25] = [
          client_port:i backend_start:z xact_start:z query_start:z state_change:z wait_event_type:t wait_event:t state:t \
          backend_xid:i backend_xmin:i query_id:l query:t backend_type:t",
     ),
+    (
+        "pg_stat_subscription",
+        "subid:i subname:t worker_type:t pid:i leader_pid:i relid:i received_lsn:t last_msg_send_time:z \
+         last_msg_receipt_time:z latest_end_lsn:t latest_end_time:z",
+    ),
+    (
+        "pg_stat_replication",
+        "pid:i usesysid:i usename:t application_name:t client_addr:t client_hostname:t client_port:i backend_start:z \
+         backend_xmin:i state:t sent_lsn:t write_lsn:t flush_lsn:t replay_lsn:t write_lag:t flush_lag:t replay_lag:t \
+         sync_priority:i sync_state:t reply_time:z",
+    ),
     ("pg_stat_ssl", "pid:i ssl:b version:t cipher:t bits:i client_dn:t client_serial:t issuer_dn:t"),
     ("pg_stats", "schemaname:t tablename:t attname:t inherited:b null_frac:i avg_width:i n_distinct:i"),
     ("pg_transform", "oid:i trftype:i trflang:i trffromsql:i trftosql:i"),
+    ("pg_ts_config_map", "mapcfg:i maptokentype:i mapseqno:i mapdict:i"),
     ("pg_user_mappings", "umid:i srvid:i srvname:t umuser:i usename:t umoptions:t"),
 ];
 
+/// Where PostgreSQL has the tables of [`INFORMATION`]; the engine has a schema of that name, without them.
+pub(super) const INFORMATION_SCHEMA: &str = "information_schema";
+
+/// Empty tables of `information_schema`, with their columns in the same letters: there are no keys, triggers and privileges.
+const INFORMATION: [(&str, &str); 14] = [
+    ("check_constraints", "constraint_catalog constraint_schema constraint_name check_clause"),
+    (
+        "column_privileges",
+        "grantor grantee table_catalog table_schema table_name column_name privilege_type is_grantable",
+    ),
+    (
+        "constraint_column_usage",
+        "table_catalog table_schema table_name column_name constraint_catalog constraint_schema constraint_name",
+    ),
+    (
+        "key_column_usage",
+        "constraint_catalog constraint_schema constraint_name table_catalog table_schema table_name column_name \
+         ordinal_position:i position_in_unique_constraint:i",
+    ),
+    (
+        "referential_constraints",
+        "constraint_catalog constraint_schema constraint_name unique_constraint_catalog unique_constraint_schema \
+         unique_constraint_name match_option update_rule delete_rule",
+    ),
+    (
+        "role_column_grants",
+        "grantor grantee table_catalog table_schema table_name column_name privilege_type is_grantable",
+    ),
+    (
+        "role_table_grants",
+        "grantor grantee table_catalog table_schema table_name privilege_type is_grantable with_hierarchy",
+    ),
+    (
+        "routine_privileges",
+        "grantor grantee specific_catalog specific_schema specific_name routine_catalog routine_schema routine_name \
+         privilege_type is_grantable",
+    ),
+    (
+        "sequences",
+        "sequence_catalog sequence_schema sequence_name data_type numeric_precision:i numeric_precision_radix:i \
+         numeric_scale:i start_value minimum_value maximum_value increment cycle_option",
+    ),
+    (
+        "table_constraints",
+        "constraint_catalog constraint_schema constraint_name table_catalog table_schema table_name constraint_type \
+         is_deferrable initially_deferred enforced nulls_distinct",
+    ),
+    (
+        "table_privileges",
+        "grantor grantee table_catalog table_schema table_name privilege_type is_grantable with_hierarchy",
+    ),
+    (
+        "triggers",
+        "trigger_catalog trigger_schema trigger_name event_manipulation event_object_catalog event_object_schema \
+         event_object_table action_order:i action_condition action_statement action_orientation action_timing \
+         action_reference_old_table action_reference_new_table created:z",
+    ),
+    (
+        "usage_privileges",
+        "grantor grantee object_catalog object_schema object_name object_type privilege_type is_grantable",
+    ),
+    ("view_table_usage", "view_catalog view_schema view_name table_catalog table_schema table_name"),
+];
+
+/// Under which name this schema has a table that the engine's `information_schema` lacks.
+pub(super) fn place_of(table: &str) -> Option<String> {
+    let is_known = INFORMATION.iter().any(|(known, _)| *known == table);
+    is_known.then(|| format!("{INFORMATION_SCHEMA}.{table}"))
+}
+
+/// The columns of an empty table that the engine lacks, by the name that it has in this schema.
+fn columns_of_lacking(name: &str) -> Option<&'static str> {
+    let of_information = name.strip_prefix(INFORMATION_SCHEMA).and_then(|rest| rest.strip_prefix('.'));
+    let (tables, name) =
+        of_information.map_or((LACKING.as_slice(), name), |table| (INFORMATION.as_slice(), table));
+    tables.iter().find(|(lacking, _)| *lacking == name).map(|(_, columns)| *columns)
+}
+
 /// Columns that the engine's tables lack, in the same letters, `a` for a list of texts.
-const LACKING_COLUMNS: [(&str, &str); 7] = [
+const LACKING_COLUMNS: [(&str, &str); 9] = [
+    ("pg_cast", "tableoid:i"),
     ("pg_class", "reloptions:a tableoid:i xmin:i"),
     ("pg_collation", "colliculocale:t"),
+    ("pg_conversion", "tableoid:i"),
     ("pg_database", "datcollversion:t"),
     ("pg_language", "tableoid:i"),
     ("pg_namespace", "tableoid:i"),
@@ -162,8 +254,14 @@ impl Catalogue {
         Arc::new(StringArray::from(vec![self.login.as_str()]))
     }
 
-    /// `pg_roles`, with the columns that the engine's has.
-    fn roles(&self, schema: SchemaRef) -> Result<Option<Arc<dyn TableProvider>>> {
+    /// `pg_roles`, with the columns that the engine's has; settings of a role are a list.
+    fn roles(&self, engines: &Schema) -> Result<Option<Arc<dyn TableProvider>>> {
+        let list = DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)));
+        let field = |field: &Arc<Field>| match field.name().as_str() {
+            "rolconfig" => Field::new("rolconfig", list.clone(), true),
+            _ => field.as_ref().clone(),
+        };
+        let schema = Arc::new(Schema::new(engines.fields().iter().map(field).collect::<Vec<_>>()));
         let flag = |is: bool| -> ArrayRef { Arc::new(BooleanArray::from(vec![is])) };
         let number = |number: i32| -> ArrayRef { Arc::new(Int32Array::from(vec![number])) };
         let values = [
@@ -274,7 +372,7 @@ impl SchemaProvider for Catalogue {
         if name == "pg_user" {
             return self.user();
         }
-        if let Some((_, columns)) = LACKING.iter().find(|(lacking, _)| *lacking == name) {
+        if let Some(columns) = columns_of_lacking(name) {
             return table(schema(columns), Vec::new());
         }
         if name == "pg_settings" {
@@ -286,7 +384,7 @@ impl SchemaProvider for Catalogue {
         }
         let found = self.engines.table(name).await?;
         match found {
-            Some(engines) if name == "pg_roles" => self.roles(engines.schema()),
+            Some(engines) if name == "pg_roles" => self.roles(&engines.schema()),
             Some(engines) if ABSENT.contains(&name) => table(engines.schema(), Vec::new()),
             Some(engines)
                 if has_privileges(&engines) || LACKING_COLUMNS.iter().any(|(table, _)| *table == name) =>
@@ -297,9 +395,12 @@ impl SchemaProvider for Catalogue {
         }
     }
 
+    /// Nothing here is a view: there are no rules.
+    async fn table_type(&self, name: &str) -> Result<Option<TableType>> {
+        Ok(self.table_exist(name).then_some(TableType::Base))
+    }
+
     fn table_exist(&self, name: &str) -> bool {
-        name == "pg_user"
-            || LACKING.iter().any(|(lacking, _)| *lacking == name)
-            || self.engines.table_exist(name)
+        name == "pg_user" || columns_of_lacking(name).is_some() || self.engines.table_exist(name)
     }
 }

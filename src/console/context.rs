@@ -23,6 +23,7 @@ use datafusion_pg_catalog::pg_catalog::setup_pg_catalog;
 
 use super::catalogue::Catalogue;
 use super::checkpoints::CheckpointTable;
+use super::literals::Times;
 use super::live::{LiveTable, What};
 use super::settings::Told;
 use super::tables::{LogTable, Which};
@@ -52,11 +53,14 @@ pub(super) async fn context(console: &Inner, identity: &Identity, told: &Told) -
         .with_batch_size(1024);
     // `timestamptz` is what records have.
     config.options_mut().execution.time_zone = Some("UTC".to_owned());
+    // What is compared there differs in what may be NULL, after subqueries were rewritten, and in nothing else.
+    config.options_mut().execution.skip_physical_aggregate_schema_check = true;
     let catalogs = Arc::new(MemoryCatalogProviderList::new());
     let state = SessionStateBuilder::new_with_default_features()
         .with_config(config)
         .with_runtime_env(runtime)
         .with_catalog_list(catalogs)
+        .with_analyzer_rule(Arc::new(Times))
         .with_file_formats(Vec::new())
         .with_table_factories(std::collections::HashMap::new())
         .build();

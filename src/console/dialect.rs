@@ -7,11 +7,16 @@
 //! ```text
 //! names.rs   what PostgreSQL calls a column that has no name        nothing.rs       queries of what is not there
 //! tokens.rs  words that the parser does not read                    placeholders.rs  types of parameters
+//! objects.rs casts to what names an object                          rows.rs          rows as one value
+//! absent.rs  tables and functions that have no rows
 //! ```
 
+mod absent;
 mod names;
 mod nothing;
+mod objects;
 mod placeholders;
+mod rows;
 mod tokens;
 
 use std::collections::HashSet;
@@ -29,8 +34,9 @@ use datafusion_pg_catalog::sql::rules::{
     StripCallableQualifier, StripCollate,
 };
 
+pub(super) use absent::ABSENT;
 pub(super) use names::shown;
-pub(super) use nothing::{ABSENT, without_rows};
+pub(super) use nothing::{with_nothing, without_rows};
 pub(super) use placeholders::Placeholders;
 
 use super::fault::{Fault, of_parser};
@@ -144,13 +150,19 @@ fn is_catalogue(name: &ObjectName) -> bool {
     }
 }
 
+/// A text's statement as it is planned.
+#[cfg(test)]
+fn adapted(text: &str) -> Statement {
+    let dialect = Dialect::new();
+    dialect.adapt(dialect.read(text).unwrap().remove(0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn adapted(text: &str) -> String {
-        let dialect = Dialect::new();
-        dialect.adapt(dialect.read(text).unwrap().remove(0)).to_string()
+        super::adapted(text).to_string()
     }
 
     #[test]

@@ -20,8 +20,14 @@ use datafusion::logical_expr::{
 use datafusion::prelude::SessionContext;
 use pgwire::api::Type;
 
+use super::fault::Fault;
+use super::operators;
 use super::settings::Told;
 use super::values::Known;
+use crate::protocol::sqlstate::SqlState;
+
+/// The function that gives an operator's name for its number; PostgreSQL has a cast.
+pub(super) const OPERATOR: &str = "operator_called";
 
 /// Registers them all.
 pub(super) fn register(context: &SessionContext, told: &Told, login: &str) {
@@ -35,6 +41,9 @@ pub(super) fn register(context: &SessionContext, told: &Told, login: &str) {
         What::JsonBuildObject("json_build_object"),
         What::JsonBuildObject("jsonb_build_object"),
         What::UserById(login.to_owned()),
+        What::Format,
+        What::StatFile,
+        What::Operator,
     ] {
         let signature =
             Signature::one_of(vec![TypeSignature::VariadicAny, TypeSignature::Nullary], Volatility::Stable);
@@ -51,6 +60,9 @@ enum What {
     ToRegtype,
     JsonBuildObject(&'static str),
     UserById(String),
+    Format,
+    StatFile,
+    Operator,
 }
 
 impl What {
@@ -62,6 +74,9 @@ impl What {
             Self::QuoteLiteral(name) | Self::JsonBuildObject(name) => name,
             Self::ToRegtype => "to_regtype",
             Self::UserById(_) => "pg_get_userbyid",
+            Self::Format => "format",
+            Self::StatFile => "pg_stat_file",
+            Self::Operator => OPERATOR,
         }
     }
 }
@@ -133,8 +148,20 @@ impl ScalarUDFImpl for Function {
                 }
                 What::QuoteLiteral(_) => text(0, row)?.map(|text| quoted(&text)),
                 What::JsonBuildObject(_) => Some(object(&arrays, row)?),
+                What::Operator => text(0, row)?.map(|number| operators::called(&number)),
                 What::UserById(login) => Some(login.clone()),
-                What::CurrentSchema | What::CurrentSchemas | What::ToRegtype => None,
+                What::Format => {
+                    let values = (1..arrays.len()).map(|column| text(column, row));
+                    let values = values.collect::<Result<Vec<_>>>()?;
+                    text(0, row)?.map(|pattern| formatted(&pattern, &values)).transpose()?
+                }
+                // Of no file nothing is said, and of any other neither.
+                What::StatFile if text(0, row)?.is_some() => {
+                    let text = "permission denied for function pg_stat_file";
+                    let fault = Fault::new(SqlState::INSUFFICIENT_PRIVILEGE, text);
+                    return Err(DataFusionError::External(Box::new(fault)));
+                }
+                What::StatFile | What::CurrentSchema | What::CurrentSchemas | What::ToRegtype => None,
             })
         };
         Ok(ColumnarValue::Array(Arc::new((0..rows).map(one).collect::<Result<StringArray>>()?)))
@@ -181,6 +208,65 @@ fn oid_of(name: &str) -> Option<i32> {
 fn quoted(text: &str) -> String {
     let doubled = text.replace('\'', "''");
     if text.contains('\\') { format!("E'{}'", doubled.replace('\\', "\\\\")) } else { format!("'{doubled}'") }
+}
+
+/// What `format` makes of a pattern and values: `%s`, `%I`, `%L` and `%%`, with places (`%2$s`) and widths.
+fn formatted(pattern: &str, values: &[Option<String>]) -> Result<String> {
+    /// A wider field is refused.
+    const WIDTH_MAX: usize = 1_000;
+    let wrong = |text: &str| {
+        let fault = Fault::new(SqlState::INVALID_PARAMETER_VALUE, text);
+        DataFusionError::External(Box::new(fault))
+    };
+    let mut out = String::new();
+    let mut next = 0;
+    let mut pieces = pattern.split('%');
+    out.push_str(pieces.next().unwrap_or_default());
+    while let Some(piece) = pieces.next() {
+        if piece.is_empty() {
+            // Two of them stand for one; what comes then is text.
+            out.push('%');
+            out.push_str(pieces.next().ok_or_else(|| wrong("unterminated format() type specifier"))?);
+            continue;
+        }
+        let (place, piece) = match piece.split_once('$') {
+            Some((place, rest)) if !place.is_empty() && place.bytes().all(|byte| byte.is_ascii_digit()) => {
+                (place.parse::<usize>().ok().and_then(|place| place.checked_sub(1)), rest)
+            }
+            _ => (Some(next), piece),
+        };
+        let (is_left, piece) = piece.strip_prefix('-').map_or((false, piece), |rest| (true, rest));
+        let digits = piece.find(|c: char| !c.is_ascii_digit()).unwrap_or(piece.len());
+        let (width, piece) = piece.split_at_checked(digits).unwrap_or(("", piece));
+        let width: usize = if width.is_empty() { 0 } else { width.parse().unwrap_or(usize::MAX) };
+        let place =
+            place.ok_or_else(|| wrong("format specifies argument 0, but arguments are numbered from 1"))?;
+        let value = values.get(place).ok_or_else(|| wrong("too few arguments for format()"))?;
+        next = place.saturating_add(1);
+        let mut rest = piece.chars();
+        let shown = match (rest.next(), value) {
+            (Some('s'), value) => value.clone().unwrap_or_default(),
+            (Some('L'), value) => value.as_deref().map_or_else(|| "NULL".to_owned(), quoted),
+            (Some('I'), Some(name)) => identifier(name),
+            (Some('I'), None) => return Err(wrong("null values cannot be formatted as an SQL identifier")),
+            _ => return Err(wrong("unrecognized format() type specifier")),
+        };
+        match (width, is_left) {
+            (WIDTH_MAX.., _) => return Err(wrong("the width of format() is too large")),
+            (width, true) => out.push_str(&format!("{shown:<width$}")),
+            (width, false) => out.push_str(&format!("{shown:>width$}")),
+        }
+        out.push_str(rest.as_str());
+    }
+    Ok(out)
+}
+
+/// A name as it is written in SQL; quoted unless it is of small letters, digits and `_`.
+fn identifier(name: &str) -> String {
+    let is_plain = name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && !name.is_empty();
+    if is_plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
 /// A row of names and values as an object of JSON.
@@ -236,6 +322,19 @@ mod tests {
         assert_eq!(oid_of("varchar"), Some(1043));
         assert_eq!(oid_of("pg_catalog.int4range"), Some(3904));
         assert_eq!(oid_of("mood"), None);
+    }
+
+    #[test]
+    fn patterns_are_filled_with_texts_names_and_literals() {
+        let values = ["a b", "it's", "plain"].map(|text| Some(text.to_owned()));
+        let made = |pattern: &str| formatted(pattern, &values).map_err(|error| error.to_string());
+        assert_eq!(made("%s, %L and %I; 100%%s").unwrap(), "a b, 'it''s' and plain; 100%s");
+        assert_eq!(made("%1$I %3$s %1$s|%-5s|%2$6L").unwrap(), "\"a b\" plain a b|it's |'it''s'");
+        assert_eq!(formatted("%s%L", &[None, None]).unwrap(), "NULL");
+        for wrong in ["%", "%s %s %s %s", "%x", "%0$s", "%9999999999999999999999s", "%1", "%I%", "%5$s"] {
+            assert!(made(wrong).is_err(), "{wrong}");
+        }
+        assert!(formatted("%I", &[None]).is_err());
     }
 
     #[test]

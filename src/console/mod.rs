@@ -17,7 +17,8 @@
 //! wire.rs          answers as bytes                fault.rs      errors with their codes
 //! transaction.rs   what ends with a transaction    cursors.rs    DECLARE and FETCH
 //! copy.rs          COPY .. TO STDOUT               values.rs     types and values of parameters
-//! functions.rs     PostgreSQL's functions that the engine lacks
+//! moment.rs        times as people write them      literals.rs   texts in a plan that are times
+//! functions.rs     PostgreSQL's functions that the engine lacks    operators.rs  operators by their numbers
 //! ```
 
 mod aside;
@@ -32,7 +33,10 @@ mod dialect;
 mod fault;
 mod files;
 mod functions;
+mod literals;
 mod live;
+mod moment;
+mod operators;
 mod prepared;
 mod reads;
 mod run;

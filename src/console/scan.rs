@@ -362,3 +362,54 @@ impl PartitionStream for Records {
         builder.build()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scan(only: Option<&str>) -> Scan {
+        let only = only.map(|name| CustomerId::parse(name).unwrap());
+        let source = Source { audit: config::Audit::default(), keyring: None };
+        Scan::new((Which::Statements, only), source, Vec::new(), 1)
+    }
+
+    #[test]
+    fn a_scan_of_one_customer_takes_nobody_elses_records_and_looks_into_no_other_log() {
+        let mut own = scan(Some("one_spa"));
+        let takes =
+            |scan: &Scan, customer: &[u8]| scan.filter.takes(("statement", "query"), 7, (customer, b"x"));
+        assert!(takes(&own, b"one_spa"));
+        for asked in [None, Some("two_barn"), Some("_"), Some("")] {
+            if let Some(asked) = asked {
+                own.narrow("customer", Operator::Eq, &ScalarValue::from(asked));
+            }
+            for other in [&b"two_barn"[..], b"", b"_", b"one_spa2", b"one_sp"] {
+                assert!(!takes(&own, other), "{asked:?} {other:?}");
+            }
+            assert_eq!(own.filter.wanted().log.as_deref(), Some("one_spa"), "{asked:?}");
+        }
+        let all = scan(None);
+        assert!(takes(&all, b"one_spa") && takes(&all, b""));
+        assert_eq!(all.filter.wanted().log, None);
+    }
+
+    #[test]
+    fn what_a_comparison_leaves_is_taken_and_the_rest_is_not() {
+        let time = |ns: i64| ScalarValue::TimestampNanosecond(Some(ns), Some("UTC".into()));
+        let mut narrow = scan(None);
+        narrow.narrow("time", Operator::GtEq, &time(5_000));
+        narrow.narrow("time", Operator::Lt, &time(9_000));
+        narrow.narrow("kind", Operator::Eq, &ScalarValue::from("query"));
+        narrow.narrow("kind", Operator::NotEq, &ScalarValue::from("execute"));
+        narrow.narrow("login", Operator::Eq, &ScalarValue::from("ann"));
+        let takes =
+            |kind: &str, ns: u64, login: &[u8]| narrow.filter.takes(("statement", kind), ns, (b"c", login));
+        for ns in [5_000, 8_999, 9_000, 10_000] {
+            assert!(takes("query", ns, b"ann"), "{ns}");
+        }
+        assert!(!takes("query", 4_999, b"ann") && !takes("query", 10_001, b"ann"));
+        assert!(!takes("execute", 6_000, b"ann") && !takes("query", 6_000, b"bob"));
+        let span = narrow.filter.wanted().span;
+        assert_eq!((span.since_ns, span.until_ns), (5_000, 10_001));
+    }
+}

@@ -24,7 +24,7 @@ use crate::protocol::sqlstate::SqlState;
 pub(super) const SERVER_VERSION: &str = "16.0 (OneVault console)";
 
 /// Settings that clients know, with their values at the begin of a session. Those with a `true` are reported.
-const KNOWN: [(&str, &str, bool); 32] = [
+const KNOWN: [(&str, &str, bool); 35] = [
     ("server_version", SERVER_VERSION, true),
     ("server_version_num", "160000", false),
     ("server_encoding", "UTF8", true),
@@ -46,6 +46,8 @@ const KNOWN: [(&str, &str, bool); 32] = [
     ("statement_timeout", "0", false),
     ("lock_timeout", "0", false),
     ("idle_in_transaction_session_timeout", "0", false),
+    ("default_tablespace", "", false),
+    ("temp_tablespaces", "", false),
     ("extra_float_digits", "1", false),
     ("bytea_output", "hex", false),
     ("client_min_messages", "notice", false),
@@ -57,10 +59,11 @@ const KNOWN: [(&str, &str, bool); 32] = [
     ("jit", "off", false),
     ("ssl", "on", false),
     ("synchronous_commit", "on", false),
+    ("log_destination", "stderr", false),
 ];
 
 /// Those that a client may not set: they say what is.
-const FIXED: [&str; 8] = [
+const FIXED: [&str; 9] = [
     "server_version",
     "server_version_num",
     "server_encoding",
@@ -69,6 +72,7 @@ const FIXED: [&str; 8] = [
     "in_hot_standby",
     "session_authorization",
     "max_identifier_length",
+    "log_destination",
 ];
 
 /// Names and values at the begin of a session.

@@ -12,8 +12,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::prelude::SessionContext;
 
-/// Answer NULL: nothing is described, and there are no views, indexes, rules or functions of anybody's.
-const NOTHING: [&str; 28] = [
+/// Answer NULL: nothing is described, and there are no views, indexes, rules, files or functions of anybody's.
+const NOTHING: [&str; 29] = [
     "obj_description",
     "pg_advisory_unlock_all",
     "col_description",
@@ -42,6 +42,7 @@ const NOTHING: [&str; 28] = [
     "inet_client_addr",
     "inet_server_addr",
     "pg_collation_for",
+    "pg_current_logfile",
 ];
 
 /// Answer true: everything there is may be seen.
@@ -78,7 +79,9 @@ const FALSE: [&str; 8] = [
 ];
 
 /// Answer 0: nothing here has a size.
-const ZERO: [&str; 7] = [
+const ZERO: [&str; 9] = [
+    "pg_relation_size",
+    "pg_total_relation_size",
     "pg_table_size",
     "pg_indexes_size",
     "pg_database_size",

@@ -8,6 +8,7 @@
 )]
 
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::DataFusionError;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as Planned;
@@ -225,18 +226,33 @@ async fn rows(context: &SessionContext, statement: Statement) -> Result<Work, Fa
         return Err(read_only(&statement));
     }
     // What is not there is not there, whatever is asked of it.
-    let otherwise = dialect::without_rows(&statement);
-    let mut planned = context.state().statement_to_plan(Planned::Statement(Box::new(statement))).await;
-    if otherwise.is_some() {
-        planned = planned.and_then(|plan| context.state().optimize(&plan).map(|_| plan));
-    }
-    if let (Err(error), Some(otherwise)) = (&planned, otherwise) {
+    let others = [dialect::with_nothing(&statement), dialect::without_rows(&statement)];
+    let has_others = others.iter().any(Option::is_some);
+    let mut planned = plan(context, statement, has_others).await;
+    for other in others.into_iter().flatten() {
+        let Err(error) = &planned else { break };
         tracing::debug!(%error, "a query without rows is not planned as it is");
-        planned = context.state().statement_to_plan(Planned::Statement(Box::new(otherwise))).await;
+        if let Ok(plan) = plan(context, other, true).await {
+            planned = Ok(plan);
+        }
     }
     let plan = planned.map_err(|error| of_engine(&error))?;
     check(&plan)?;
     Ok(Work::Rows(plan))
+}
+
+/// A statement's plan; `tried`: one that can be made better.
+async fn plan(
+    context: &SessionContext,
+    statement: Statement,
+    tried: bool,
+) -> Result<LogicalPlan, DataFusionError> {
+    let state = context.state();
+    let plan = state.statement_to_plan(Planned::Statement(Box::new(statement))).await?;
+    if tried {
+        state.optimize(&plan)?;
+    }
+    Ok(plan)
 }
 
 /// Whether a query is an `INSERT` and the like behind its `WITH`.

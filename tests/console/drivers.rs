@@ -20,11 +20,15 @@ fn house() -> House {
     house
 }
 
-fn round(name: &str) {
-    let house = house();
-    let login = house.auditor(&house.one);
+fn python(name: &str) {
     let mut command = Command::new(cache().join("python/bin/python"));
     command.arg(root().join("tests/drivers/console_round.py")).arg(name);
+    round(command);
+}
+
+fn round(mut command: Command) {
+    let house = house();
+    let login = house.auditor(&house.one);
     command
         .env("PGHOST", "127.0.0.1")
         .env("PGPORT", house.vault.port.to_string())
@@ -37,15 +41,28 @@ fn round(name: &str) {
 
 #[test]
 fn psycopg_reads_with_parameters_cursors_copies_and_transactions() {
-    round("psycopg");
+    python("psycopg");
 }
 
 #[test]
 fn asyncpg_reads_with_parameters_and_cursors() {
-    round("asyncpg");
+    python("asyncpg");
 }
 
 #[test]
 fn sqlalchemy_finds_tables_and_streams_them() {
-    round("sqlalchemy");
+    python("sqlalchemy");
+}
+
+#[test]
+fn node_reads_with_parameters_cursors_copies_and_transactions() {
+    let mut command = Command::new("node");
+    command.arg("--no-deprecation").arg(root().join("tests/drivers/console_round.js"));
+    command.env("NODE_PATH", cache().join("node/node_modules"));
+    round(command);
+}
+
+#[test]
+fn pgx_reads_with_parameters_batches_copies_and_transactions() {
+    round(Command::new(cache().join("go/console_round")));
 }

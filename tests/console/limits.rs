@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::{House, refused};
+use crate::support::eventually;
 use crate::support::messages;
 use crate::support::transcript::lines;
 use crate::support::wire::Wire;
@@ -34,6 +35,21 @@ fn a_query_over_a_limit_ends_with_its_code_and_the_record_says_so() {
     let codes: Vec<_> = records.iter().map(|record| record["db.response.status_code"].as_str()).collect();
     assert_eq!(codes, [Some("57014"), Some("54000"), None, Some("53200")]);
     assert_eq!(records[0]["ov.outcome"], "cancelled");
+}
+
+#[test]
+fn more_queries_at_once_than_are_allowed_are_refused_until_the_client_of_one_leaves() {
+    let house = House::with(json!({ "console": { "queries_max": 1 } }));
+    let (mut audrey, mut second) = (house.audrey(), house.audrey());
+    audrey.send(&messages::query(ENDLESS));
+    eventually("the only place is taken", || second.sqlstate("SELECT 1") == "53300");
+    drop(audrey);
+    eventually("there is a place again", || second.sqlstate("SELECT 1").is_empty());
+    let left = house.vault.records(&["--kind", "log_read", "--grep", "generate_series"], 1);
+    assert_eq!(
+        (&left[0]["ov.outcome"], &left[0]["ov.decision"]),
+        (&json!("cancelled"), &json!("ended:client_left"))
+    );
 }
 
 #[test]

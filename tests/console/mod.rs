@@ -5,6 +5,7 @@ mod gist;
 mod hostile;
 mod introspection;
 mod limits;
+mod times;
 mod tools;
 mod words;
 

@@ -33,74 +33,161 @@ fn psql(house: &House, arguments: &[&str]) -> String {
     shown
 }
 
+/// What one psql shows for each of these lines, and what it complains of.
+fn session(house: &House, commands: &[&str]) -> Vec<(String, String)> {
+    let script: String = commands.iter().map(|command| format!("\\echo @@\n{command}\n")).collect();
+    let file = house.vault.dir.0.join("commands.psql");
+    std::fs::write(&file, script).unwrap();
+    let (shown, errors) = tried(house, &["-q", "-f", &file.display().to_string()]);
+    let parts: Vec<&str> = shown.split("@@\n").skip(1).collect();
+    assert_eq!(parts.len(), commands.len(), "{shown}\n{errors}");
+    let of_line = |number: usize| {
+        let here = format!("{}:{number}: ", file.display());
+        errors.lines().filter(|line| line.contains(&here)).collect::<Vec<_>>().join("\n")
+    };
+    parts.iter().enumerate().map(|(at, part)| ((*part).to_owned(), of_line(2 * at + 2))).collect()
+}
+
 #[test]
 fn psqls_commands_describe_the_tables() {
     let house = House::new();
+    let told = session(&house, &COMMANDS);
+    let failed: Vec<String> = COMMANDS
+        .iter()
+        .zip(&told)
+        .filter(|(_, (_, errors))| errors.contains("ERROR"))
+        .map(|(command, (_, errors))| format!("{command}: {errors}"))
+        .collect();
+    assert!(failed.is_empty(), "{} failed\n{}", failed.len(), failed.join("\n"));
+    let shown = |command: &str| {
+        let at = COMMANDS.iter().position(|known| *known == command).unwrap();
+        told[at].0.as_str()
+    };
     for command in ["\\d", "\\dt", "\\dt audit.*", "\\d+", "\\dt+"] {
-        let shown = psql(&house, &["-c", command]);
         for table in ["statements", "sessions", "logins", "events"] {
-            assert!(shown.contains(&format!("audit|{table}|table")), "{command}: {shown}");
+            let line = format!("audit|{table}|table");
+            assert!(shown(command).contains(&line), "{command}: {}", shown(command));
         }
     }
-    let columns = psql(&house, &["-c", "\\d audit.statements"]);
-    for column in ["time|timestamp with time zone", "text|text", "duration_ns|bigint", "sqlstate|text"] {
-        assert!(columns.contains(column), "{columns}");
+    for (command, expected) in [
+        ("\\d audit.statements", "time|timestamp with time zone"),
+        ("\\d audit.statements", "text|text"),
+        ("\\d audit.statements", "duration_ns|bigint"),
+        ("\\d audit.statements", "sqlstate|text"),
+        ("\\dn", "audit|"),
+        ("\\conninfo", "\"onevault\""),
+        ("\\dAc btree int4", "|int4_ops|"),
+        ("\\dAf btree", "|integer_ops|"),
+        ("\\dAo btree", "btree|integer_ops|<(integer,integer)|1|search"),
+        ("\\dAp btree", "btree|integer_ops|integer|integer|1|btint4cmp"),
+        ("\\dconfig timezone", "TimeZone|UTC"),
+        ("\\dconfig+ *time*", "TimeZone|UTC|string|user|"),
+        ("\\df abs int4", "|abs|"),
+        ("SELECT 1 AS a, 'x' AS b \\gdesc", "a|bigint\nb|text"),
+        ("SELECT 7 AS seven \\gset\\\\ \\echo :seven", "7"),
+        ("SELECT 'SELECT 8' \\gexec", "8"),
+        ("SELECT 1 AS a, 2 AS b, 3 AS c \\crosstabview", "1|3"),
+        ("SELECT text FROM statements WHERE kind = 'query' \\gx", "text|SELECT 'secret of the spa'"),
+    ] {
+        assert!(shown(command).contains(expected), "{command}: {}", shown(command));
     }
-    let databases = psql(&house, &["-c", "\\l"]);
+    let databases = shown("\\l");
     assert!(databases.starts_with("onevault|audrey|") && databases.lines().count() == 1, "{databases}");
-    assert!(psql(&house, &["-c", "\\dn"]).contains("audit|"));
-    assert!(psql(&house, &["-c", "\\conninfo"]).contains("\"onevault\""));
-    let wide = psql(&house, &["-x", "-c", "SELECT text FROM statements WHERE kind = 'query'"]);
-    assert_eq!(wide.trim(), "text|SELECT 'secret of the spa'");
-    let failed: Vec<String> = COMMANDS.iter().filter_map(|command| psql_fails(&house, command)).collect();
-    assert!(failed.is_empty(), "{} failed\n{}", failed.len(), failed.join("\n"));
 }
 
-/// All of psql's commands that describe.
-const COMMANDS: [&str; 60] = [
+/// All of psql's commands that describe, and those that send a query in their own way.
+const COMMANDS: [&str; 120] = [
     "\\d",
     "\\d+",
     "\\d audit.*",
+    "\\d audit.statements",
     "\\d+ audit.statements",
+    "\\d usage.daily",
+    "\\d+ usage.daily",
+    "\\d live.pools",
+    "\\d pg_catalog.pg_class",
+    "\\dS",
     "\\da",
+    "\\daS",
     "\\dA",
+    "\\dA+",
+    "\\dAc",
+    "\\dAc+",
+    "\\dAc btree int4",
+    "\\dAf",
+    "\\dAf+",
+    "\\dAf btree",
+    "\\dAo",
+    "\\dAo+",
+    "\\dAo btree",
+    "\\dAp",
+    "\\dAp+",
+    "\\dAp btree",
     "\\db",
     "\\db+",
     "\\dc",
+    "\\dc+",
+    "\\dcS",
     "\\dC",
+    "\\dC+",
     "\\dd",
+    "\\ddS",
     "\\dD",
+    "\\dD+",
     "\\ddp",
     "\\dE",
+    "\\dE+",
     "\\des",
+    "\\des+",
     "\\det",
+    "\\det+",
     "\\deu",
+    "\\deu+",
     "\\dew",
+    "\\dew+",
     "\\df",
     "\\df+",
+    "\\df abs int4",
+    "\\dfw",
     "\\dF",
+    "\\dF+",
     "\\dFd",
+    "\\dFd+",
     "\\dFp",
+    "\\dFp+",
     "\\dFt",
+    "\\dFt+",
     "\\dg",
+    "\\dg+",
     "\\di",
     "\\di+",
     "\\dl",
+    "\\dl+",
     "\\dL",
+    "\\dL+",
     "\\dm",
+    "\\dm+",
     "\\dn",
     "\\dn+",
     "\\do",
+    "\\do+",
+    "\\do + int4 int4",
+    "\\dO",
+    "\\dO+",
     "\\dp",
     "\\dp audit.*",
     "\\dP",
+    "\\dP+",
     "\\drds",
     "\\dRp",
+    "\\dRp+",
     "\\dRs",
+    "\\dRs+",
     "\\ds",
-    "\\dS",
+    "\\ds+",
     "\\dt",
     "\\dt+",
+    "\\dt audit.*",
     "\\dt *.*",
     "\\dT",
     "\\dT+",
@@ -111,20 +198,26 @@ const COMMANDS: [&str; 60] = [
     "\\dx",
     "\\dx+",
     "\\dX",
+    "\\dX+",
     "\\dy",
+    "\\dy+",
     "\\l",
     "\\l+",
+    "\\sf now",
+    "\\sf+ now",
+    "\\sv usage.daily",
     "\\z",
+    "\\conninfo",
+    "\\dconfig",
+    "\\dconfig timezone",
+    "\\dconfig+ *time*",
     "\\encoding",
-    "\\d usage.daily",
-    "\\d+ usage.daily",
+    "SELECT 1 AS a, 'x' AS b \\gdesc",
+    "SELECT 7 AS seven \\gset\\\\ \\echo :seven",
+    "SELECT 'SELECT 8' \\gexec",
+    "SELECT 1 AS a, 2 AS b, 3 AS c \\crosstabview",
+    "SELECT text FROM statements WHERE kind = 'query' \\gx",
 ];
-
-/// Why a command fails, if it does.
-fn psql_fails(house: &House, command: &str) -> Option<String> {
-    let (_, errors) = tried(house, &["-c", command]);
-    errors.contains("ERROR").then(|| format!("{command}: {errors}"))
-}
 
 #[test]
 fn rows_are_copied_to_a_file_by_the_client() {
@@ -141,6 +234,13 @@ fn rows_are_copied_to_a_file_by_the_client() {
     );
     let text = "SELECT 'a' || chr(9) || 'b' || chr(10) || 'c\\' AS x, NULL AS y";
     assert_eq!(psql(&house, &["-c", &format!("COPY ({text}) TO STDOUT")]), "a\\tb\\nc\\\\\t\\N\n");
+    let frames = house.audrey().talk(&messages::query("COPY (SELECT 7 AS x) TO STDOUT (FORMAT binary)"));
+    let data: Vec<_> =
+        frames.iter().filter(|frame| frame.tag == b'd').map(|frame| frame.body.clone()).collect();
+    let data = data.concat();
+    assert!(data.starts_with(b"PGCOPY\n\xff\r\n\0") && data.ends_with(&[0xff, 0xff]), "{data:?}");
+    let complete = frames.iter().find(|frame| frame.tag == b'C').unwrap();
+    assert_eq!(complete.body, b"COPY 1\0");
 }
 
 #[test]
@@ -154,7 +254,7 @@ fn psql_fetches_in_parts_and_goes_back_to_savepoints() {
 }
 
 /// What drivers and tools ask first, as they write it.
-const OPENING: [&str; 14] = [
+const OPENING: [&str; 18] = [
     // psql's completion.
     "SELECT pg_catalog.quote_ident(c.relname) FROM pg_catalog.pg_class c WHERE c.relkind IN ('r', 'S', 'v', 'm', 'f', 'p') \
      AND substring(pg_catalog.quote_ident(c.relname),1,2)='st' AND pg_catalog.pg_table_is_visible(c.oid) LIMIT 1000",
@@ -181,6 +281,11 @@ const OPENING: [&str; 14] = [
      d.objoid=n.oid AND d.objsubid=0 AND d.classoid='pg_namespace'::regclass ORDER BY nspname",
     "SELECT current_schema(), session_user",
     "SET application_name = 'DBeaver 24.0'",
+    "SELECT pg_catalog.pg_total_relation_size(16384::bigint), pg_catalog.pg_relation_size(16384::bigint)",
+    "SELECT * FROM information_schema.table_privileges WHERE table_schema = 'audit' AND table_name = 'statements'",
+    "SELECT keys.constraint_name, parts.column_name FROM information_schema.table_constraints keys JOIN \
+     information_schema.key_column_usage parts USING (constraint_name) WHERE keys.constraint_type = 'PRIMARY KEY'",
+    "SELECT triggers.trigger_name FROM information_schema.triggers",
     // pgAdmin.
     "SET DateStyle=ISO; SET client_min_messages=notice; SELECT set_config('bytea_output','hex',false) FROM pg_settings \
      WHERE name = 'bytea_output'",

@@ -144,13 +144,13 @@ def psycopg_2():
     connection.close()
 
 
-def sqlalchemy_looks_around():
-    engine = sqlalchemy.create_engine("postgresql+psycopg2://")
+def sqlalchemy_looks_around(driver):
+    engine = sqlalchemy.create_engine(f"postgresql+{driver}://")
     looks = sqlalchemy.inspect(engine)
     same({"audit", "live", "usage"} <= set(looks.get_schema_names()), True)
     same(looks.default_schema_name, "audit")
     same({"statements", "logins"} <= set(looks.get_table_names(schema="audit")), True)
-    same(looks.get_view_names(schema="usage"), ["daily"])
+    same(looks.get_table_names(schema="usage"), ["daily"])
     columns = {column["name"]: str(column["type"]) for column in looks.get_columns("statements", schema="audit")}
     same((columns["time"], columns["text"], columns["rows"]), ("TIMESTAMP", "TEXT", "BIGINT"))
     same(looks.get_pk_constraint("statements", schema="audit")["constrained_columns"], [])
@@ -190,7 +190,7 @@ async def asyncpg_round():
 if __name__ == "__main__":
     rounds = {
         "psycopg": [psycopg_3_parameters, psycopg_3_cursors_and_copies, psycopg_3_transactions_and_limits, psycopg_2],
-        "sqlalchemy": [sqlalchemy_looks_around],
+        "sqlalchemy": [lambda: sqlalchemy_looks_around("psycopg2"), lambda: sqlalchemy_looks_around("psycopg")],
         "asyncpg": [lambda: asyncio.run(asyncpg_round())],
     }
     for each in rounds[sys.argv[1]]:

@@ -3,36 +3,15 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/jackc/pgconn"
 	"github.com/jackc/pgx/v4"
 	"github.com/jackc/pgx/v4/pgxpool"
 )
-
-var all = context.Background()
-
-func must(err error) {
-	if err != nil {
-		panic(err)
-	}
-}
-
-func is(ok bool, what ...any) {
-	if !ok {
-		panic(fmt.Sprint(what...))
-	}
-}
-
-func expect(code string, err error) {
-	var told *pgconn.PgError
-	is(errors.As(err, &told) && told.Code == code, "expected ", code, ", got ", err)
-}
 
 func number(c *pgx.Conn, sql string, args ...any) (n int) {
 	must(c.QueryRow(all, sql, args...).Scan(&n))
@@ -42,12 +21,6 @@ func number(c *pgx.Conn, sql string, args ...any) (n int) {
 func run(c *pgx.Conn, sql string, args ...any) {
 	_, err := c.Exec(all, sql, args...)
 	must(err)
-}
-
-func connect(extra string) *pgx.Conn {
-	c, err := pgx.Connect(all, extra)
-	must(err)
-	return c
 }
 
 func types(c *pgx.Conn) {

@@ -188,13 +188,10 @@ mod tests {
     use datafusion::sql::sqlparser::ast::Statement;
 
     use super::*;
-    use crate::console::dialect::Dialect;
+    use crate::console::dialect::adapted;
 
     fn named(text: &str) -> Vec<String> {
-        let dialect = Dialect::new();
-        let Statement::Query(query) = dialect.adapt(dialect.read(text).unwrap().remove(0)) else {
-            panic!("{text}")
-        };
+        let Statement::Query(query) = adapted(text) else { panic!("{text}") };
         let SetExpr::Select(select) = *query.body else { panic!("{text}") };
         let name = |item: &SelectItem| match item {
             SelectItem::UnnamedExpr(expr) => name(expr).unwrap(),

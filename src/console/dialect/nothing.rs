@@ -11,99 +11,16 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArguments, GroupByExpr, Ident, JoinOperator, LimitClause, Query, Select, SelectItem,
-    SetExpr, SetOperator, Statement, TableFactor, TableWithJoins, Value, VisitMut as _, VisitorMut,
+    BinaryOperator, Expr, FunctionArguments, GroupByExpr, Ident, JoinOperator, LimitClause, Query, Select,
+    SelectItem, SetExpr, SetOperator, Statement, TableAlias, TableFactor, TableWithJoins, Value,
+    VisitMut as _, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
-use super::{is_catalogue, last};
-
-/// Tables of the catalogue that are empty: there is nothing of the kind.
-pub(in crate::console) const ABSENT: [&str; 70] = [
-    "pg_seclabels",
-    "pg_stat_all_indexes",
-    "pg_stat_all_tables",
-    "pg_stat_database",
-    "pg_stat_database_conflicts",
-    "pg_stat_user_functions",
-    "pg_statio_all_sequences",
-    "pg_statio_all_tables",
-    "pg_attrdef",
-    "pg_auth_members",
-    "pg_available_extensions",
-    "pg_constraint",
-    "pg_cursors",
-    "pg_db_role_setting",
-    "pg_default_acl",
-    "pg_depend",
-    "pg_description",
-    "pg_enum",
-    "pg_event_trigger",
-    "pg_extension",
-    "pg_foreign_data_wrapper",
-    "pg_foreign_server",
-    "pg_foreign_table",
-    "pg_group",
-    "pg_index",
-    "pg_indexes",
-    "pg_inherits",
-    "pg_init_privs",
-    "pg_largeobject",
-    "pg_largeobject_metadata",
-    "pg_locks",
-    "pg_matviews",
-    "pg_parameter_acl",
-    "pg_partitioned_table",
-    "pg_policies",
-    "pg_policy",
-    "pg_prepared_statements",
-    "pg_prepared_xacts",
-    "pg_publication",
-    "pg_publication_namespace",
-    "pg_publication_rel",
-    "pg_publication_tables",
-    "pg_replication_origin",
-    "pg_replication_slots",
-    "pg_rewrite",
-    "pg_rules",
-    "pg_seclabel",
-    "pg_sequence",
-    "pg_sequences",
-    "pg_shdepend",
-    "pg_shdescription",
-    "pg_shseclabel",
-    "pg_stat_activity",
-    "pg_stat_gssapi",
-    "pg_stat_replication",
-    "pg_stat_ssl",
-    "pg_stat_user_indexes",
-    "pg_stat_user_tables",
-    "pg_statistic",
-    "pg_statistic_ext",
-    "pg_statistic_ext_data",
-    "pg_stats",
-    "pg_subscription",
-    "pg_subscription_rel",
-    "pg_transform",
-    "pg_trigger",
-    "pg_user_mapping",
-    "pg_user_mappings",
-    "pg_views",
-    "pg_ident_file_mappings",
-];
-
-/// Functions that give the rows of such tables.
-const SILENT: [&str; 8] = [
-    "aclexplode",
-    "pg_options_to_table",
-    "pg_get_publication_tables",
-    "pg_partition_ancestors",
-    "pg_partition_tree",
-    "pg_sequence_parameters",
-    "pg_stat_get_activity",
-    "pg_identify_object",
-];
+use super::absent::{ABSENT, SETS, SILENT};
+use super::{is_catalogue, last, objects, parts, reads_catalogue_only, rows};
+use crate::console::catalogue::{INFORMATION_SCHEMA, place_of};
 
 /// Functions that make one row of many.
 const AGGREGATES: [&str; 9] =
@@ -122,19 +39,38 @@ pub(super) fn fold(statement: &mut Statement, is_of_catalogue: bool) {
             ControlFlow::Continue(())
         }
 
+        fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+            rows::plain(query, self.0);
+            ControlFlow::Continue(())
+        }
+
         fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-            if let TableFactor::Table { name, args, .. } = factor
-                && args.is_some()
-                && last(name) == "pg_show_all_settings"
-            {
-                *name = ["pg_catalog", "pg_settings"].map(Ident::new).to_vec().into();
-                *args = None;
-            }
+            elsewhere(factor);
             ControlFlow::Continue(())
         }
     }
     // Nothing breaks it off.
     let _ = statement.visit(&mut Fold(is_of_catalogue));
+}
+
+/// Tables that lie elsewhere in the engine's catalogue than in PostgreSQL's.
+fn elsewhere(factor: &mut TableFactor) {
+    let TableFactor::Table { name, args, alias, .. } = factor else { return };
+    if args.is_some() && last(name) == "pg_show_all_settings" {
+        *name = ["pg_catalog", "pg_settings"].map(Ident::new).to_vec().into();
+        *args = None;
+    } else if let [.., schema, table] = parts(name).as_slice()
+        && schema == INFORMATION_SCHEMA
+        && let Some(place) = place_of(table)
+    {
+        *name = vec![Ident::new("pg_catalog"), Ident::with_quote('"', place)].into();
+        alias.get_or_insert_with(|| TableAlias {
+            explicit: true,
+            name: Ident::new(table),
+            columns: Vec::new(),
+            at: None,
+        });
+    }
 }
 
 fn folded(expr: &Expr, is_of_catalogue: bool) -> Option<Expr> {
@@ -171,15 +107,7 @@ fn folded(expr: &Expr, is_of_catalogue: bool) -> Option<Expr> {
             },
             FunctionArguments::None | FunctionArguments::Subquery(_) => None,
         },
-        Expr::Cast { expr: inner, data_type, .. } => match type_of(&data_type.to_string()).as_str() {
-            // Names are texts here, those of functions too.
-            "regproc" | "regprocedure" if is_text(&inner.to_string()) => {
-                let text = inner.to_string();
-                parsed(&text.replace("'pg_catalog.", "'"))
-            }
-            "name" | "\"char\"" | "cstring" => parsed(&format!("CAST({inner} AS TEXT)")),
-            _ => None,
-        },
+        Expr::Cast { expr: inner, data_type, .. } => objects::cast(inner, &data_type.to_string()),
         // The part of a text that fits a pattern.
         Expr::Substring { expr: inner, substring_from: Some(from), substring_for: None, .. }
             if is_text(&from.to_string()) =>
@@ -194,6 +122,10 @@ fn folded(expr: &Expr, is_of_catalogue: bool) -> Option<Expr> {
         }
         // What is in a row of an index.
         Expr::CompoundFieldAccess { root, .. } if is_expanded(root) => parsed("CAST(NULL AS INT)"),
+        Expr::BinaryOp { left, op: BinaryOperator::Eq, right } if is_of_catalogue => {
+            objects::compared(left, right)
+        }
+        Expr::CompoundFieldAccess { root, access_chain } => objects::argument(root, access_chain),
         _ => None,
     }
 }
@@ -210,14 +142,8 @@ fn escaped(word: &str, negated: bool, expr: &Expr, pattern: &Expr, escape: &str)
     parsed(&format!("({expr} {not}{word} replace({marked}, chr(1), {escape}))"))
 }
 
-/// A type without its schema.
-fn type_of(sql: &str) -> String {
-    let plain = sql.to_lowercase();
-    plain.strip_prefix("pg_catalog.").unwrap_or(&plain).to_owned()
-}
-
 /// Whether a piece of SQL is a plain string.
-fn is_text(sql: &str) -> bool {
+pub(super) fn is_text(sql: &str) -> bool {
     let inner = sql.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
     inner.is_some_and(|inner| !inner.contains('\''))
 }
@@ -250,7 +176,8 @@ fn is_expanded(root: &Expr) -> bool {
     }
 }
 
-fn parsed(text: &str) -> Option<Expr> {
+/// An expression of ours.
+pub(super) fn parsed(text: &str) -> Option<Expr> {
     Parser::new(&PostgreSqlDialect {}).try_with_sql(text).ok()?.parse_expr().ok()
 }
 
@@ -303,7 +230,16 @@ fn is_side_empty(side: &SetExpr) -> bool {
 }
 
 fn is_empty(select: &Select) -> bool {
+    let lists = |item: &SelectItem| match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => called(expr, &SETS),
+        _ => false,
+    };
+    let has_catalogue = |table: &TableWithJoins| match &table.relation {
+        TableFactor::Table { name, args: None, .. } => is_catalogue(name),
+        _ => false,
+    };
     select.from.iter().any(gives_nothing)
+        || (select.from.iter().all(has_catalogue) && select.projection.iter().any(lists))
 }
 
 /// Whether there is nothing in a part of `FROM`, by what must be in it for a row.
@@ -339,6 +275,7 @@ fn called(expr: &Expr, names: &[&str]) -> bool {
     match expr {
         Expr::Function(function) => names.contains(&last(&function.name).as_str()),
         Expr::Nested(inner) | Expr::Cast { expr: inner, .. } => called(inner, names),
+        Expr::CompoundFieldAccess { root, .. } => called(root, names),
         Expr::BinaryOp { left, right, .. } => called(left, names) || called(right, names),
         Expr::Case { conditions, else_result, .. } => {
             let mut parts = conditions.iter().flat_map(|when| [&when.condition, &when.result]);
@@ -367,6 +304,32 @@ fn counts(query: &Query) -> bool {
     })
 }
 
+/// A statement of the catalogue with their mere columns in the place of those queries in its `FROM` that have no rows. `None`: there are
+/// none.
+pub(in crate::console) fn with_nothing(statement: &Statement) -> Option<Statement> {
+    struct Empty(bool);
+    impl VisitorMut for Empty {
+        type Break = ();
+
+        fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+            if let TableFactor::Derived { subquery, .. } = factor
+                && let Some(Statement::Query(empty)) = without_rows(&Statement::Query(subquery.clone()))
+            {
+                *subquery = empty;
+                self.0 = true;
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    if !reads_catalogue_only(statement) {
+        return None;
+    }
+    let (mut emptied, mut empty) = (statement.clone(), Empty(false));
+    // Nothing breaks it off.
+    let _ = emptied.visit(&mut empty);
+    empty.0.then_some(emptied)
+}
+
 /// A query that has no rows whatever is in its columns: the same columns, and nothing to plan. `None`: it may have some.
 pub(in crate::console) fn without_rows(statement: &Statement) -> Option<Statement> {
     let Statement::Query(query) = statement else { return None };
@@ -374,10 +337,14 @@ pub(in crate::console) fn without_rows(statement: &Statement) -> Option<Statemen
         return None;
     }
     let mut first = &*query.body;
-    while let SetExpr::SetOperation { left, .. } = first {
-        first = left;
-    }
-    let SetExpr::Select(select) = first else { return None };
+    let select = loop {
+        first = match first {
+            SetExpr::SetOperation { left, .. } => left,
+            SetExpr::Query(inner) => &inner.body,
+            SetExpr::Select(select) => break select,
+            _ => return None,
+        };
+    };
     let mut from = Vec::new();
     let null = |alias: &Ident| {
         Some(SelectItem::ExprWithAlias { expr: parsed("CAST(NULL AS TEXT)")?, alias: alias.clone() })
@@ -430,12 +397,7 @@ fn table_called(select: &Select, alias: &str) -> Option<TableWithJoins> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::console::dialect::Dialect;
-
-    fn adapted(text: &str) -> Statement {
-        let dialect = Dialect::new();
-        dialect.adapt(dialect.read(text).unwrap().remove(0))
-    }
+    use crate::console::dialect::adapted;
 
     #[test]
     fn a_subquery_of_what_is_not_there_is_what_it_gives() {
@@ -473,6 +435,27 @@ mod tests {
         let text = "SELECT i.oid, (information_schema._pg_expandarray(i.indkey)).n AS k, f(1) FROM pg_class c \
                     JOIN pg_index i ON true ORDER BY k";
         let expected = "SELECT CAST(NULL AS TEXT) AS oid, CAST(NULL AS TEXT) AS k, CAST(NULL AS TEXT) AS \"f\" WHERE false";
-        assert_eq!(without_rows(&adapted(text)).unwrap().to_string(), expected);
+        for text in [text.to_owned(), format!("({text}) UNION SELECT 1, 2, 3 FROM pg_index")] {
+            assert_eq!(without_rows(&adapted(&text)).unwrap().to_string(), expected);
+        }
+    }
+    #[test]
+    fn queries_without_rows_give_their_columns_to_the_query_around_them() {
+        let inner = "SELECT (x.p).grantee AS who, m.kind FROM (SELECT aclexplode(d.acl) AS p, d.kind FROM pg_default_acl d) x, \
+                     pg_db_role_setting m";
+        let of = |text: &str| with_nothing(&adapted(text)).map(|statement| statement.to_string());
+        let empty = "(SELECT CAST(NULL AS TEXT) AS who, CAST(NULL AS TEXT) AS kind WHERE false)";
+        let told = of(&format!("SELECT * FROM ({inner}) y ORDER BY y.who")).unwrap();
+        assert_eq!(told, format!("SELECT * FROM {empty} y ORDER BY y.who"));
+        let told = of(&format!("SELECT rolname FROM pg_roles UNION ALL SELECT max(y.who) FROM ({inner}) y"))
+            .unwrap();
+        assert!(told.ends_with(&format!("AS \"max\" FROM {empty} y")), "{told}");
+        for whole in [
+            "SELECT * FROM (SELECT rolname FROM pg_roles) y",
+            "SELECT * FROM (SELECT x FROM pg_index) y, statements",
+            "SELECT * FROM (SELECT max(x) AS x FROM pg_index) y",
+        ] {
+            assert_eq!(of(whole), None, "{whole}");
+        }
     }
 }
