@@ -37,6 +37,8 @@ mod escape;
 pub mod evidence;
 pub mod export;
 mod files;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gate;
 mod health;
 pub mod history;
