@@ -13,11 +13,14 @@ use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
 use super::disk::segments;
 use super::gate::now_ns;
 use super::journal::{HEADER_BYTES, Hash, Header, segment_name};
-use super::keys::{Keyring, OWN};
+use super::keys::{KeyError, Keyring, OWN};
 use super::notary::state::replace;
 use super::render::hex;
 
 pub(super) const NAME: &str = "journal.begin";
+/// What is told of the segment that the file names, where it is not there.
+pub(super) const FIRST_IS_MISSING: &str =
+    "the segment is missing with which the journal begins, as its journal.begin says";
 const FIRST_LINE: &str = "onevault journal begin 1";
 /// Purpose under which a data key gives the key of the MAC.
 const PURPOSE: &[u8] = b"journal begin";
@@ -61,13 +64,14 @@ impl Begin {
 
     /// Reads the file of a journal's folder; nothing where there is none.
     pub(super) fn read(folder: &Path) -> io::Result<Option<Self>> {
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         match File::open(folder.join(NAME)) {
-            Ok(file) => file.take(BYTES_MAX).read_to_string(&mut text)?,
+            Ok(file) => file.take(BYTES_MAX).read_to_end(&mut bytes)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        Self::parse(&text).map(Some).ok_or_else(|| bad("it is not as it was written"))
+        let begin = std::str::from_utf8(&bytes).ok().and_then(Self::parse);
+        begin.map(Some).ok_or_else(|| bad("it is not as it was written"))
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -82,10 +86,13 @@ impl Begin {
         (segment > 1 && format!("{}mac {}\n", begin.text(), begin.mac) == text).then_some(begin)
     }
 
-    /// Whether it was written by who has the vault's keys.
-    pub(super) fn is_own(&self, keyring: &Keyring) -> Result<bool, super::keys::KeyError> {
-        let key = keyring.by_number(self.key)?;
-        Ok(self.mac_with(key.derive(PURPOSE).as_slice()) == self.mac)
+    /// Whether it was written by who has the vault's keys; not, if there is no such key as it names, or none any more.
+    pub(super) fn is_own(&self, keyring: &Keyring) -> Result<bool, KeyError> {
+        match keyring.by_number(self.key) {
+            Ok(key) => Ok(self.mac_with(key.derive(PURPOSE).as_slice()) == self.mac),
+            Err(KeyError::Missing(_) | KeyError::Shredded(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn write(&self, folder: &Path) -> io::Result<()> {

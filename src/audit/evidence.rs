@@ -235,10 +235,11 @@ impl Evidence {
         progress: &mut impl FnMut(&Counts),
     ) -> Result<(Counts, BTreeMap<String, LogCounts>), NotVerified> {
         check_files(&self.journal, &self.keyring)?;
+        // Before the archive is held against where the journal begins.
+        check_mac(&self.journal, &self.keyring)?;
         // Before the journal: what is archived from now on is read from there.
         let history = History::open(&self.audit, Arc::clone(&self.keyring))?;
         let reader = Reader::open(&self.journal)?.with_keys(Arc::clone(&self.keyring));
-        check_mac(&self.journal, &self.keyring)?;
         let salts = RingSalts::new(Arc::clone(&self.keyring));
         let outside = Outside { vault: self.vault(), known: self.known()?, kept: kept.to_vec(), only };
         let mut inspection = Inspection::open(&reader, &folder_of(&self.journal), outside, salts)?;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 
-use super::begin::remaining;
+use super::begin::{self, remaining};
 use super::body::wide;
 use super::disk::{open_file, open_folder, segments};
 use super::entry::{Entry, boot_of_start, decode, is_part};
@@ -180,7 +180,7 @@ impl Reader {
                 file: path.join(segment_name(begin.segment)),
                 offset: 0,
                 record: begin.record,
-                what: "the segment is missing",
+                what: begin::FIRST_IS_MISSING,
             },
             None => ReadError::Empty(path.to_owned()),
         };

@@ -6,6 +6,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use super::begin::FIRST_IS_MISSING;
 use super::body::{self, wide};
 use super::disk::{Directory, Disk};
 use super::entry::{Bytes, LogStart, is_log_stop};
@@ -41,7 +42,7 @@ pub(super) fn recover(
     let (begin, segments) = disk.segments()?;
     let begin = begin.map(|begin| begin.segment);
     if let Some(segment) = begin.filter(|first| segments.first() != Some(first)) {
-        return Ok(Err(Damage { segment, offset: 0, record: 0, what: "the segment is missing" }));
+        return Ok(Err(Damage { segment, offset: 0, record: 0, what: FIRST_IS_MISSING }));
     }
     let Some(last) = segments.last().copied() else {
         let position = first_segment(&mut disk, (boot, node), segment_bytes)?;

@@ -99,7 +99,7 @@ fn check_begin(reader: &Reader) -> Result<u64, ReadError> {
         let what = if segment == 1 {
             "the segment is missing, and no journal.begin says that it was deleted"
         } else {
-            "the segment is missing"
+            begin::FIRST_IS_MISSING
         };
         let file = reader.path().join(segment_name(segment));
         return Err(ReadError::Damaged { file, offset: 0, record, what });
@@ -117,7 +117,8 @@ pub(super) fn check_mac(path: &Path, keyring: &Keyring) -> Result<(), ReadError>
     if begin.is_own(keyring).map_err(ReadError::Key)? {
         return Ok(());
     }
-    let what = "it was not written by the vault: segments may have been taken away";
+    let what =
+        "it was not written by the vault, or the key it names was taken away: so may segments have been";
     let file = path.join(begin::NAME);
     Err(ReadError::Damaged { file, offset: 0, record: begin.record, what })
 }

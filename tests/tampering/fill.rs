@@ -11,11 +11,11 @@ use onevault::config;
 use onevault::proof::cosignature::Witness as Key;
 use serde_json::json;
 
-use crate::support::eventually;
 use crate::support::messages;
 use crate::support::postgres::{ANY, Postgres, Tenant};
 use crate::support::vault::{Customer, Options, Vault, through};
 use crate::support::witness::Witness;
+use crate::support::{TemporaryDir, eventually};
 
 const DAY_NS: u64 = 86_400_000_000_000;
 
@@ -30,6 +30,7 @@ pub(super) struct Filled {
     pub(super) witness: Key,
     // Dropped behind the vault.
     _tenants: [Tenant; 3],
+    _secrets: TemporaryDir,
 }
 
 pub(super) fn said(output: &Output) -> String {
@@ -128,13 +129,12 @@ fn durable(session: &mut onevault::audit::SessionLog, statement: &Statement<'_>)
     }
 }
 
-fn start(tenants: &[Tenant; 3], witness: &Witness) -> Vault {
+fn start(tenants: &[Tenant; 3], witness: &Witness, secret: &Path) -> Vault {
     let mut customers: Vec<Customer> = tenants.iter().map(Customer::of).collect();
     let year = json!({ "statement": "1y", "session": "1y", "event": "1y" });
     customers[1] = customers[1].clone().with(json!({ "audit": { "retention": year } }));
-    let secret = std::env::temp_dir().join(crate::support::unique("onevault-hook-secret"));
-    fs::write(&secret, "a shared secret").unwrap();
-    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(secret, "a shared secret").unwrap();
+    fs::set_permissions(secret, fs::Permissions::from_mode(0o600)).unwrap();
     let options = Options::new(&customers).with(json!({
         "audit": {
             "checkpoint_interval_ms": 100,
@@ -195,7 +195,8 @@ pub(super) fn filled() -> Filled {
     let tenants = ["first", "second", "third"].map(|word| postgres.tenant(word));
     tenants[0].sql("CREATE EXTENSION pg_stat_statements");
     let witness = Witness::start();
-    let mut vault = start(&tenants, &witness);
+    let secrets = TemporaryDir::new("hook-secret");
+    let mut vault = start(&tenants, &witness, &secrets.0.join("secret"));
     let key = || fs::read_to_string(vault.dir.0.join("audit/proof/checkpoints.pub")).unwrap_or_default();
     eventually("it is known who signs", || key().ends_with('\n'));
     witness.trust(&key());
@@ -210,9 +211,11 @@ pub(super) fn filled() -> Filled {
     archived(&vault);
     let [first, second, third] = [0, 1, 2].map(|at: usize| customers[at].as_str());
     well(&vault, &["audit", "hold", "set", "--customer", first, "--reason", "case 4711"]);
-    well(&vault, &["audit", "retention", "run"]);
     let gone = vault.dir.0.join("audit/keeping/expired").join(second);
-    assert!(gone.exists(), "{}", well(&vault, &["audit", "retention", "show"]));
+    eventually("old records go when they are archived", || {
+        well(&vault, &["audit", "retention", "run"]);
+        gone.exists()
+    });
     well(&vault, &["audit", "shred", "--customer", third, "--reason", "contract ended"]);
     for _ in 0..3 {
         let mut stranger = crate::support::wire::Wire::plain(vault.port);
@@ -231,6 +234,11 @@ pub(super) fn filled() -> Filled {
     for tenant in &tenants {
         work(&vault, tenant);
     }
+    let begin = |folder: &Path| fs::read(folder.join("journal.begin")).ok();
+    eventually("the journal begins later than before", || {
+        vault.enter(&through(&tenants[0])).value(&format!("SELECT length('{}')", "z".repeat(500_000)));
+        begin(&now) != begin(&before)
+    });
     archived(&vault);
     witnessed(&vault, &customers);
     well(&vault, &["audit", "hold", "release", "--customer", first, "--number", "1", "--reason", "closed"]);
@@ -238,7 +246,7 @@ pub(super) fn filled() -> Filled {
     // The last run of the process has a batch that was torn, and is cut by the next.
     work_and_be_torn(&mut vault, &tenants[0]);
     let witness = Key::parse(&witness.key()).unwrap();
-    Filled { vault, before, customers, witness, _tenants: tenants }
+    Filled { vault, before, customers, witness, _tenants: tenants, _secrets: secrets }
 }
 
 fn work_and_be_torn(vault: &mut Vault, tenant: &Tenant) {

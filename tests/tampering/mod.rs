@@ -41,6 +41,7 @@ enum Kind {
     Expired,
     Sealed,
     Position,
+    Left,
 }
 
 /// Ways of changing a file.
@@ -65,6 +66,11 @@ const BY_NATURE: &[(Kind, &[Way], &str)] = &[
     ),
     (Kind::Prepared, &[Way::Cut, Way::Removed], "nothing is in it yet"),
     (Kind::Lock, &[Way::Removed], "nothing is ever in it"),
+    (
+        Kind::Left,
+        &[Way::Byte, Way::Cut, Way::Removed, Way::Swapped, Way::RolledBack],
+        "an end of the process left it unfinished, and nobody reads it",
+    ),
     (Kind::Sealed, &[Way::Removed, Way::RolledBack], "working files; what they say follows from records"),
     (Kind::Position, &[Way::Removed, Way::RolledBack], "records are read again, and none is counted twice"),
     (Kind::Cosigned, &[Way::RolledBack], "what the witness stood for then still holds; it stands for less"),
@@ -78,6 +84,12 @@ fn kind(name: &str) -> Option<Kind> {
         [file] if file.ends_with(".journal") => Kind::Segment,
         ["journal.begin"] => Kind::Begin,
         ["next.prepared"] => Kind::Prepared,
+        ["archive.state", "next.unsealed"] => Kind::Left,
+        ["proof" | "archive.state" | "digest" | "alerts" | "reconcile" | "keeping", .., file]
+            if file.ends_with(".new") =>
+        {
+            Kind::Left
+        }
         ["journal.lock"] | ["keys", "keys.lock"] => Kind::Lock,
         [file] if file.ends_with(".cut") => Kind::Cut,
         ["keys", file] if file.ends_with(".key") => Kind::Key,
@@ -261,7 +273,7 @@ impl Scene<'_> {
         let is_first = !self.tried.contains_key(&(kind, Way::Cut));
         for at in places(kind, &good, is_first) {
             let mut bad = good.clone();
-            bad[at] ^= 1 << (at % 7);
+            bad[at] ^= 1 << (at % 8);
             self.expect(Way::Byte, &format!("byte {at} of {}", good.len()), &[(name, Some(bad))]);
         }
         if kind == Kind::Lock {
@@ -358,7 +370,8 @@ fn pieces(kind: Kind, bytes: &[u8]) -> Vec<(usize, usize)> {
         found.extend((0..bytes.len() / 32).map(|at| (at * 32, at * 32 + 32)));
     } else if kind == Kind::Archived {
         found.extend([(4, 68), (68, 132)]);
-    } else if !matches!(kind, Kind::Prepared | Kind::Lock | Kind::Cut | Kind::Key | Kind::Sealed) {
+    } else if !matches!(kind, Kind::Prepared | Kind::Lock | Kind::Cut | Kind::Key | Kind::Sealed | Kind::Left)
+    {
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             found.push((at, at + line.len()));
             at += line.len();
@@ -408,7 +421,7 @@ fn by_the_command(scene: &Scene<'_>) {
     let mut seen = Vec::new();
     for name in &scene.names {
         let (kind, good) = (kind(name).unwrap(), scene.read(name));
-        if seen.contains(&kind) || matches!(kind, Kind::Cut | Kind::Lock) {
+        if seen.contains(&kind) || matches!(kind, Kind::Cut | Kind::Lock | Kind::Left) {
             continue;
         }
         seen.push(kind);

@@ -1,5 +1,7 @@
 //! Segments go only as the file says, and what goes otherwise is found.
 
+use std::sync::Arc;
+
 use super::super::tests::{Folder, keyring, select, wait, who};
 use super::super::verify::verify;
 use super::super::{Log, OpenError, Statement};
@@ -65,10 +67,39 @@ fn a_file_that_somebody_else_wrote_is_not_believed() {
     assert!(!forged.is_own(&keyring).unwrap());
     let error = verify(&folder.0, Some(keyring), |_| {}).unwrap_err().to_string();
     assert!(error.contains("journal.begin"), "{error}");
-    for bad in ["", "onevault journal begin 1\n", "\0"] {
+    for bad in [&b""[..], b"onevault journal begin 1\n", b"\0", b"\xffnevault journal begin 1\n"] {
         fs::write(folder.0.join(NAME), bad).unwrap();
-        assert!(verify(&folder.0, None, |_| {}).is_err());
+        let error = verify(&folder.0, None, |_| {}).unwrap_err().to_string();
+        assert!(error.contains("journal.begin"), "{error}");
         assert!(Log::open(&folder.config(), "n").is_err(), "a start believed {bad:?}");
+    }
+}
+
+#[test]
+fn a_file_of_before_and_one_that_names_another_key_are_named() {
+    let folder = Folder::new();
+    long(&folder);
+    let keyring = keyring(&folder);
+    let path = folder.0.join(NAME);
+    trim(&folder.0, 2, u64::MAX, &keyring).unwrap();
+    let before = fs::read(&path).unwrap();
+    trim(&folder.0, 3, u64::MAX, &keyring).unwrap();
+    let now = fs::read(&path).unwrap();
+    let told = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        let refused = Log::open(&folder.config(), "n").is_err();
+        (verify(&folder.0, Some(Arc::clone(&keyring)), |_| {}).unwrap_err().to_string(), refused)
+    };
+    let (text, refused) = told(&before);
+    assert!(text.contains("0000000002.journal") && text.contains("journal.begin") && refused, "{text}");
+    let at = now.windows(5).position(|found| found == b"\nkey ").unwrap() + 5;
+    for digit in b'0'..=b'9' {
+        let mut other = now.clone();
+        other[at] = digit;
+        if other != now {
+            let (text, _) = told(&other);
+            assert!(text.contains("journal.begin"), "{}: {text}", char::from(digit));
+        }
     }
 }
 
@@ -78,7 +109,7 @@ fn an_end_between_the_file_and_the_deletion_is_made_good() {
     let numbers = long(&folder);
     let keyring = keyring(&folder);
     write_only(&folder.0, 3, &keyring);
-    verify(&folder.0, Some(std::sync::Arc::clone(&keyring)), |_| {}).unwrap();
+    verify(&folder.0, Some(Arc::clone(&keyring)), |_| {}).unwrap();
     long(&folder);
     // Unless the process that has just ended did it.
     assert!([0, 2].contains(&trim(&folder.0, 1, u64::MAX, &keyring).unwrap()));
