@@ -77,7 +77,7 @@ impl Reads {
         let Some(read) = self.open.take() else { return };
         let outcome = match ended.fault.map(|fault| fault.code) {
             None => Outcome::Ok,
-            Some(SqlState::QUERY_CANCELED) => Outcome::Cancelled,
+            Some(SqlState::QUERY_CANCELED | SqlState::CONNECTION_FAILURE) => Outcome::Cancelled,
             Some(SqlState::READ_ONLY_TRANSACTION | SqlState::INSUFFICIENT_PRIVILEGE) => Outcome::Refused,
             Some(SqlState::TOO_MANY_CONNECTIONS | SqlState::IO_ERROR) => Outcome::Refused,
             Some(_) => Outcome::Error,
@@ -179,6 +179,8 @@ fn refused_by(fault: &Fault) -> Option<Decision> {
         }
         SqlState::QUERY_CANCELED => Some(Decision::ReadLimit).filter(|_| *fault == Fault::timeout()),
         SqlState::IO_ERROR => Some(Decision::AuditLog),
+        // It left while rows were on their way to it.
+        SqlState::CONNECTION_FAILURE => Some(Decision::EndedClientLeft),
         _ => None,
     }
 }
