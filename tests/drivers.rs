@@ -96,7 +96,9 @@ fn counted(version: u32, word: &str) -> Tenant {
     let tenant = postgres.tenant(word);
     tenant.direct().rows(SCENE);
     postgres.sql("postgres", &format!("ALTER ROLE {} SET log_statement = 'all'", tenant.role));
-    postgres.sql("postgres", &format!("GRANT SET ON PARAMETER lc_messages TO {}", tenant.role));
+    // Two at the same moment would both make the parameter's row. Together they are one transaction.
+    let lock = "SELECT pg_advisory_xact_lock(4711)";
+    postgres.sql("postgres", &format!("{lock}; GRANT SET ON PARAMETER lc_messages TO {}", tenant.role));
     tenant
 }
 
