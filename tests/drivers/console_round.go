@@ -7,11 +7,9 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v4"
-	"github.com/jackc/pgx/v4/pgxpool"
 )
 
 const kinds = "FROM audit.statements WHERE kind = 'query'"
@@ -92,33 +90,10 @@ func limits(config string) {
 	expect("57014", err)
 	_, err = c.Exec(all, "SET statement_timeout = 0")
 	must(err)
-	go func() {
-		time.Sleep(300 * time.Millisecond)
-		must(c.PgConn().CancelRequest(all))
-	}()
-	_, err = c.Exec(all, endless)
-	expect("57014", err)
+	cancelled(c, endless)
 	is(count(c, "true") == 5, "goes on")
 	must(c.Close(all))
-	parsed, err := pgxpool.ParseConfig(config)
-	must(err)
-	parsed.MaxConns = 3
-	pool, err := pgxpool.ConnectConfig(all, parsed)
-	must(err)
-	var group sync.WaitGroup
-	for worker := 0; worker < 3; worker++ {
-		group.Add(1)
-		go func(worker int) {
-			defer group.Done()
-			for n := 0; n < 3; n++ {
-				var got int64
-				must(pool.QueryRow(all, "SELECT $1::int8 + $2::int8", worker*1000, n).Scan(&got))
-				is(got == int64(worker*1000+n), "another's answer")
-			}
-		}(worker)
-	}
-	group.Wait()
-	pool.Close()
+	pooled(config, 3, 3, 3)
 }
 
 func main() {

@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v4"
-	"github.com/jackc/pgx/v4/pgxpool"
 )
 
 func number(c *pgx.Conn, sql string, args ...any) (n int) {
@@ -139,40 +137,9 @@ func cancelling(config string) {
 	_, err := c.Exec(short, "SELECT pg_sleep(30)")
 	is(err != nil && c.IsClosed(), "not cancelled")
 	c = connect(config)
-	asked := make(chan struct{})
-	go func() {
-		time.Sleep(300 * time.Millisecond)
-		must(c.PgConn().CancelRequest(all))
-		close(asked)
-	}()
-	_, err = c.Exec(all, "SELECT pg_sleep(30)")
-	expect("57014", err)
-	// A server signals twice, so what comes before it is done with the request may be cancelled, too.
-	<-asked
+	cancelled(c, "SELECT pg_sleep(30)")
 	is(number(c, "SELECT 7") == 7, "goes on")
 	must(c.Close(all))
-}
-
-func pool(config string) {
-	parsed, err := pgxpool.ParseConfig(config)
-	must(err)
-	parsed.MaxConns = 4
-	connections, err := pgxpool.ConnectConfig(all, parsed)
-	must(err)
-	var group sync.WaitGroup
-	for worker := 0; worker < 8; worker++ {
-		group.Add(1)
-		go func(worker int) {
-			defer group.Done()
-			for n := 0; n < 25; n++ {
-				var got int
-				must(connections.QueryRow(all, "SELECT $1::int4 + $2::int4", worker*1000, n).Scan(&got))
-				is(got == worker*1000+n, "another's answer")
-			}
-		}(worker)
-	}
-	group.Wait()
-	connections.Close()
 }
 
 func main() {
@@ -189,7 +156,7 @@ func main() {
 		news(c, config)
 		must(c.Close(all))
 		cancelling(config)
-		pool(config)
+		pooled(config, 4, 8, 25)
 	}
 	// What begins with several settings says them in any order.
 	for n := 0; n < 8; n++ {
